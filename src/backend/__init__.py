@@ -1,0 +1,1 @@
+"""Gator: a self-hosted studio for AI personas."""

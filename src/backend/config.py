@@ -1,0 +1,168 @@
+"""Settings: one class, read once in bootstrap and passed down; nobody else reads the environment.
+
+Every setting is `GATOR_<NAME>` in the environment or in `.env`. A value that cannot be used stops
+the start with a `ConfigurationError` that names the setting, the value and what would be accepted;
+so does a `GATOR_` name that no setting has, since a misspelt setting is a setting ignored.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from backend.errors import ConfigurationError
+
+PREFIX = "GATOR_"
+_DEVICES = re.compile(r"auto|cpu(:[1-9]\d?)?|cuda(:\d+(,cuda:\d+)*)?")
+_DEVICES_ACCEPTED = (
+    "auto (all GPUs, else one CPU slot), cpu:2 (two CPU slots), cuda (all GPUs), cuda:0,cuda:2"
+)
+_DATABASES = ("sqlite+aiosqlite", "postgresql+psycopg")
+
+CommaSeparated = NoDecode
+
+
+class Settings(BaseSettings):
+    """Everything a user can set. Field descriptions say what is accepted; errors quote them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+    )
+
+    home: Path = Field(
+        Path("gator-data"), description="a folder for the database, blobs and galleries"
+    )
+    database_url: str | None = Field(
+        None, description="sqlite+aiosqlite:///path or postgresql+psycopg://user:password@host/name"
+    )
+    devices: str = Field("auto", description=_DEVICES_ACCEPTED)
+    cpu_threads: int = Field(
+        1, ge=1, le=256, description="torch threads of each CPU slot, 1 to 256; part of a receipt"
+    )
+    worker_start_timeout_s: float = Field(
+        120, gt=0, description="seconds a worker may take to start, above 0"
+    )
+    model_dirs: Annotated[tuple[Path, ...], CommaSeparated] = Field(
+        (), description="comma-separated folders that are, or hold, diffusers model folders"
+    )
+    image_models: Annotated[tuple[str, ...], CommaSeparated] = Field(
+        (), description="comma-separated hub ids, such as stabilityai/sd-turbo"
+    )
+    image_model: str | None = Field(
+        None, description="the name of the image model to use where a request names none"
+    )
+    cloud_base_url: str | None = Field(
+        None, description="an OpenAI-compatible images endpoint, http(s)://host/v1"
+    )
+    cloud_api_key: SecretStr | None = Field(None, description="the key of that endpoint")
+    cloud_model: str | None = Field(None, description="the image model's name at that endpoint")
+    cloud_timeout_s: float = Field(120, gt=0, description="seconds an image may take, above 0")
+    llm_base_url: str | None = Field(
+        None, description="an OpenAI-compatible chat endpoint, http(s)://host/v1"
+    )
+    llm_api_key: SecretStr | None = Field(None, description="the key of that endpoint")
+    llm_model: str | None = Field(None, description="the language model's name at that endpoint")
+    llm_timeout_s: float = Field(8, gt=0, description="seconds a caption may take, above 0")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "WARNING", description="DEBUG, INFO, WARNING or ERROR"
+    )
+    log_json: bool = Field(False, description="true for one JSON object a line")
+
+    @field_validator("model_dirs", "image_models", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("devices")
+    @classmethod
+    def _known_devices(cls, value: str) -> str:
+        value = value.replace(" ", "").lower()
+        if not _DEVICES.fullmatch(value):
+            raise ValueError("not a device list")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(tuple(f"{d}://" for d in _DATABASES)):
+            raise ValueError("not a database Gator speaks")
+        return value
+
+    @field_validator("cloud_base_url", "llm_base_url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"https?://[^/\s]+", value):
+            raise ValueError("not an http(s) URL")
+        return value
+
+    @property
+    def effective_database_url(self) -> str:
+        """The configured database, else the SQLite file in the home folder."""
+        if self.database_url:
+            return self.database_url
+        return f"sqlite+aiosqlite:///{(self.home / 'gator.sqlite3').absolute()}"
+
+    def public(self) -> dict[str, Any]:
+        """Return every effective value as JSON-ready data, secrets and passwords masked."""
+        shown = self.model_dump(mode="json")
+        shown["database_url"] = _mask_password(self.effective_database_url)
+        for name in ("cloud_base_url", "llm_base_url"):
+            shown[name] = shown[name] and _mask_password(shown[name])
+        return shown
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment and `.env`; explicit `overrides` win.
+
+    Raises:
+        ConfigurationError: a value is not acceptable, or a `GATOR_` name is not a setting.
+    """
+    _refuse_unknown_names()
+    try:
+        return Settings(**overrides)
+    except ValidationError as exc:
+        raise ConfigurationError(
+            "\n".join(_explain(dict(error)) for error in exc.errors()),
+            {"settings": [PREFIX + str(error["loc"][0]).upper() for error in exc.errors()]},
+        ) from exc
+
+
+def _explain(error: dict[str, Any]) -> str:
+    name = str(error["loc"][0])
+    accepted = Settings.model_fields[name].description
+    given = "a secret" if "key" in name else repr(error["input"])
+    return f"{PREFIX}{name.upper()}={given} cannot be used. Accepted: {accepted}."
+
+
+def _refuse_unknown_names() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted(os.environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, 1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ConfigurationError(
+                f"{name} is not a setting of Gator.{hint} `gator config` lists them all.",
+                {"settings": [name]},
+            )
+
+
+def _mask_password(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    user = f"{parts.username}:" if parts.username else ":"
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{user}**********@{host}"))

@@ -1,0 +1,1 @@
+"""Pixels: what makes images. Knows no persona, no table and no route."""
