@@ -10,6 +10,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -166,3 +168,17 @@ def _mask_password(url: str) -> str:
     user = f"{parts.username}:" if parts.username else ":"
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{user}**********@{host}"))
+
+
+def child_environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment with `changes`, for a worker process.
+
+    The import path goes along, so that a worker finds what its parent found.
+    """
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    return {**os.environ, "PYTHONPATH": path, **changes}
+
+
+def inherited(name: str) -> str | None:
+    """Return a variable that another program's convention put into the environment."""
+    return os.environ.get(name)

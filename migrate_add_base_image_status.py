@@ -1,0 +1,50 @@
+"""Add personas.base_image_status and its index to a database that lacks them.
+
+    python migrate_add_base_image_status.py [--database-url URL]
+
+A thin door to one Alembic revision; there is one migration history. Every row is kept, and the
+script may be run twice. `gator db upgrade` goes on from here to the newest revision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "src"))
+
+from backend.config import load_settings
+from backend.database.engine import Database
+from backend.database.upgrade import add_base_image_status
+from backend.errors import GatorError
+
+
+async def migrate(url: str) -> str:
+    """Run the migration and say what it did."""
+    database = Database(url)
+    try:
+        return await add_base_image_status(database)
+    finally:
+        await database.close()
+
+
+def main() -> int:
+    """Read the command line; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--database-url", help="default: GATOR_DATABASE_URL, else the home's SQLite"
+    )
+    arguments = parser.parse_args()
+    try:
+        url = arguments.database_url or load_settings().effective_database_url
+        sys.stdout.write(asyncio.run(migrate(url)) + "\n")
+    except GatorError as exc:
+        sys.stderr.write(f"{exc.message}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""The studio: base image versions, batches, content, and the rule that ties lock to approval.
+
+Locks from before the approval workflow fall, since nobody approved those bytes.
+
+Revision: 0003, after 0002
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+PERSONA_ID = "personas.id"
+CHECK = "appearance_locked = (base_image_status = 'approved')"
+
+
+def upgrade() -> None:
+    _complete_personas()
+    _create_contents()
+    _create_base_image_versions()
+    _create_batches()
+
+
+def downgrade() -> None:
+    for table in ("batch_items", "batches", "base_image_versions", "contents"):
+        op.drop_table(table)
+    with op.batch_alter_table("personas") as personas:
+        personas.drop_constraint(op.f("ck_personas_locked_iff_approved"), type_="check")
+        for column in _new_persona_columns():
+            personas.drop_column(column.name)
+
+
+def _new_persona_columns() -> list[sa.Column[Any]]:
+    return [
+        sa.Column("approved_version", sa.Integer()),
+        sa.Column("approved_sha256", sa.String(64)),
+        sa.Column("approved_by", sa.String(100)),
+        sa.Column("approved_at", sa.DateTime(timezone=True)),
+        sa.Column("revision", sa.Integer(), nullable=False, server_default=sa.text("1")),
+    ]
+
+
+def _complete_personas() -> None:
+    there = {column["name"] for column in sa.inspect(op.get_bind()).get_columns("personas")}
+    op.execute("UPDATE personas SET appearance_locked = false WHERE appearance_locked")
+    op.execute(
+        "UPDATE personas SET base_image_status = 'draft' WHERE base_image_status = 'approved'"
+    )
+    with op.batch_alter_table("personas") as personas:
+        for column in _new_persona_columns():
+            if column.name not in there:
+                personas.add_column(column)
+        personas.create_check_constraint(op.f("ck_personas_locked_iff_approved"), sa.text(CHECK))
+
+
+def _picture_columns() -> list[sa.Column[Any]]:
+    return [
+        sa.Column("id", sa.String(36), primary_key=True),
+        sa.Column("sha256", sa.String(64), nullable=False),
+        sa.Column("mime", sa.String(50), nullable=False),
+        sa.Column("width", sa.Integer(), nullable=False),
+        sa.Column("height", sa.Integer(), nullable=False),
+        sa.Column("size_bytes", sa.Integer(), nullable=False),
+        sa.Column("prompt", sa.Text(), nullable=False),
+        sa.Column("seed", sa.BigInteger(), nullable=False),
+        sa.Column("model", sa.String(200), nullable=False),
+        sa.Column("provider", sa.String(100), nullable=False),
+        sa.Column("kind", sa.String(20), nullable=False),
+        sa.Column("device", sa.String(100), nullable=False),
+        sa.Column("seconds", sa.Double(), nullable=False),
+        sa.Column("receipt", sa.JSON(), nullable=False),
+        sa.Column("prompt_report", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    ]
+
+
+def _persona_id(*, nullable: bool) -> sa.Column[str]:
+    return sa.Column(
+        "persona_id",
+        sa.String(36),
+        sa.ForeignKey(PERSONA_ID, ondelete="CASCADE"),
+        nullable=nullable,
+        index=True,
+    )
+
+
+def _create_contents() -> None:
+    op.create_table(
+        "contents",
+        *_picture_columns(),
+        _persona_id(nullable=True),
+        sa.Column("base_version", sa.Integer()),
+        sa.Column("caption", sa.Text()),
+        sa.Column("caption_origin", sa.String(20)),
+        sa.Column("caption_detail", sa.JSON()),
+    )
+    op.create_index("ix_contents_sha256", "contents", ["sha256"])
+    op.create_index("ix_contents_created_at", "contents", ["created_at"])
+
+
+def _create_base_image_versions() -> None:
+    op.create_table(
+        "base_image_versions",
+        *_picture_columns(),
+        _persona_id(nullable=False),
+        sa.Column("n", sa.Integer(), nullable=False),
+        sa.Column("method", sa.String(20), nullable=False),
+        sa.Column("look", sa.JSON(), nullable=False),
+        sa.Column("created_by", sa.String(100), nullable=False),
+        sa.UniqueConstraint("persona_id", "n", name="uq_base_image_versions_n"),
+    )
+
+
+def _create_batches() -> None:
+    op.create_table(
+        "batches",
+        sa.Column("id", sa.String(36), primary_key=True),
+        _persona_id(nullable=True),
+        sa.Column("base_version", sa.Integer()),
+        sa.Column("request_key", sa.String(100), unique=True),
+        sa.Column("seed", sa.BigInteger(), nullable=False),
+        sa.Column("options", sa.JSON(), nullable=False),
+        sa.Column("captions", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("finished_at", sa.DateTime(timezone=True)),
+    )
+    op.create_table(
+        "batch_items",
+        sa.Column("id", sa.String(36), primary_key=True),
+        sa.Column(
+            "batch_id",
+            sa.String(36),
+            sa.ForeignKey("batches.id", ondelete="CASCADE"),
+            nullable=False,
+            index=True,
+        ),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("prompt", sa.Text(), nullable=False),
+        sa.Column("seed", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.String(20), nullable=False, index=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("error", sa.JSON()),
+        sa.Column(
+            "content_id",
+            sa.String(36),
+            sa.ForeignKey("contents.id", ondelete="SET NULL"),
+            index=True,
+        ),
+        sa.Column("started_at", sa.DateTime(timezone=True)),
+        sa.Column("finished_at", sa.DateTime(timezone=True)),
+        sa.UniqueConstraint("batch_id", "position", name="uq_batch_items_position"),
+    )

@@ -1,0 +1,7 @@
+"""One warm process a device, and who gets which picture.
+
+SwarmUI splits a batch into equal shares, so a slow card holds up a fast one; accelerate's split is
+static as well, and the slowest rank gates. Here every picture has a home device, the n-th prompt
+the n-th card, and a device that runs dry takes what waits for another. A worker that dies takes
+down the one picture it was drawing; the next picture finds a new worker.
+"""

@@ -1,0 +1,78 @@
+"""Who draws what next.
+
+Each device has a queue of its own, its home. A device takes from its home, oldest first; when that
+is empty it steals the youngest task of the longest queue, so the home goes on in order. It never
+steals from a device that is itself waiting for work: that one is about to take it. One lock guards
+all queues, held for a few list operations only.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+Task = TypeVar("Task")
+
+
+class Dispatcher(Generic[Task]):
+    """Queues of tasks, one a device, with stealing. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._homes: dict[int, deque[Task]] = {}
+        self._idle: set[int] = set()
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def put(self, task: Task, home: int) -> None:
+        """Queue a task at its home device.
+
+        Raises:
+            RuntimeError: the dispatcher is closed.
+        """
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the dispatcher is closed")
+            self._homes.setdefault(home, deque()).append(task)
+            self._changed.notify_all()
+
+    def take(self, device_id: int, *, may_steal: bool = True) -> Task | None:
+        """Wait for a task for this device; `None` once the dispatcher is closed.
+
+        Args:
+            device_id: who asks.
+            may_steal: false for a device that is out of order, so that it cannot spoil the work
+                of others.
+        """
+        with self._changed:
+            self._idle.add(device_id)
+            try:
+                while not self._closed:
+                    if own := self._homes.get(device_id):
+                        return own.popleft()
+                    if may_steal and (other := self._longest_of_the_busy()):
+                        return other.pop()
+                    self._changed.wait()
+                return None
+            finally:
+                self._idle.discard(device_id)
+                self._changed.notify_all()
+
+    def shortest(self, device_ids: Iterable[int]) -> int:
+        """Return the least loaded device: one that waits for work, else the shortest queue."""
+        with self._changed:
+            return min(device_ids, key=lambda i: (i not in self._idle, len(self._homes.get(i, ()))))
+
+    def close(self) -> list[Task]:
+        """Let every `take` return `None`; return the tasks that nobody took."""
+        with self._changed:
+            self._closed = True
+            waiting = [task for home in self._homes.values() for task in home]
+            self._homes.clear()
+            self._changed.notify_all()
+            return waiting
+
+    def _longest_of_the_busy(self) -> deque[Task] | None:
+        busy = (tasks for home, tasks in self._homes.items() if home not in self._idle)
+        return max(busy, key=len, default=None)

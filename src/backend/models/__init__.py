@@ -1,0 +1,1 @@
+"""Tables and the schemas that speak for them."""

@@ -1,0 +1,77 @@
+"""Queries on personas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from backend.errors import NotFound
+from backend.models.persona import PersonaModel
+
+
+class PersonaRepository:
+    """Personas in one session."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, persona: PersonaModel) -> PersonaModel:
+        """Insert a persona, so that its defaults are filled in."""
+        self._session.add(persona)
+        await self._session.flush()
+        return persona
+
+    async def get(self, persona_id: str) -> PersonaModel:
+        """Return a persona by id.
+
+        Raises:
+            NotFound: there is none.
+        """
+        persona = await self._session.get(PersonaModel, persona_id)
+        if persona is None:
+            raise NotFound(f"there is no persona {persona_id!r}.", {"persona": persona_id})
+        return persona
+
+    async def find(self, name_or_id: str) -> PersonaModel:
+        """Return a persona by id or by its name, without regard to case.
+
+        Raises:
+            NotFound: there is none.
+        """
+        persona = await self._session.get(PersonaModel, name_or_id)
+        return persona or await self._named(name_or_id)
+
+    async def named(self, name: str) -> PersonaModel | None:
+        """Return the oldest persona of a name, without regard to case."""
+        statement = (
+            select(PersonaModel)
+            .where(func.lower(PersonaModel.name) == name.lower())
+            .order_by(PersonaModel.created_at, PersonaModel.id)
+            .limit(1)
+        )
+        return (await self._session.scalars(statement)).first()
+
+    async def page(self, *, limit: int, offset: int) -> tuple[Sequence[PersonaModel], int]:
+        """Return a page of personas, oldest first, and how many there are."""
+        total = await self._session.scalar(select(func.count()).select_from(PersonaModel))
+        statement = (
+            select(PersonaModel)
+            .order_by(PersonaModel.created_at, PersonaModel.id)
+            .limit(limit)
+            .offset(offset)
+        )
+        return (await self._session.scalars(statement)).all(), int(total or 0)
+
+    async def delete(self, persona: PersonaModel) -> None:
+        """Delete a persona with its versions, batches and content."""
+        await self._session.delete(persona)
+
+    async def _named(self, name: str) -> PersonaModel:
+        persona = await self.named(name)
+        if persona is None:
+            raise NotFound(
+                f"there is no persona {name!r}; `gator persona list` shows them.", {"persona": name}
+            )
+        return persona

@@ -1,0 +1,1 @@
+"""Blobs by their SHA-256, and the home folder that everything lives in."""
