@@ -78,4 +78,5 @@ class BaseImageResponse(BaseModel):
     approved_sha256: str | None
     approved_by: str | None
     approved_at: datetime | None
+    rejection_reason: str | None
     versions: list[BaseImageVersionResponse]

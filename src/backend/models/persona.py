@@ -56,6 +56,7 @@ class PersonaModel(Base):
     approved_sha256: Mapped[str | None] = mapped_column(String(64))
     approved_by: Mapped[str | None] = mapped_column(String(100))
     approved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    rejection_reason: Mapped[str | None] = mapped_column(Text)
     revision: Mapped[int] = mapped_column(default=1, server_default=text("1"))
     created_at: Mapped[datetime] = mapped_column(
         UtcDateTime, default=now, server_default=text("CURRENT_TIMESTAMP")
@@ -158,6 +159,7 @@ class PersonaResponse(BaseModel):
     approved_sha256: str | None
     approved_by: str | None
     approved_at: datetime | None
+    rejection_reason: str | None
     revision: int
     created_at: datetime
     updated_at: datetime

@@ -45,3 +45,20 @@ def _why(exc: OSError) -> str:
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return "is full. Make room or set GATOR_HOME elsewhere."
     return f"cannot be used: {exc.strerror}. Set GATOR_HOME to a folder."
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file in one step, so that nobody ever sees half of it.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as part:
+            part.write(data)
+            part.flush()
+            os.fsync(part.fileno())
+        Path(part.name).replace(path)
+    except OSError as exc:
+        raise StorageError(f"{path} cannot be written: {exc.strerror}.") from exc

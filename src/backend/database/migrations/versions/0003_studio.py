@@ -43,6 +43,7 @@ def _new_persona_columns() -> list[sa.Column[Any]]:
         sa.Column("approved_sha256", sa.String(64)),
         sa.Column("approved_by", sa.String(100)),
         sa.Column("approved_at", sa.DateTime(timezone=True)),
+        sa.Column("rejection_reason", sa.Text()),
         sa.Column("revision", sa.Integer(), nullable=False, server_default=sa.text("1")),
     ]
 

@@ -1,0 +1,50 @@
+"""`gator`: the commands, their exit codes and how an error reads.
+
+0 done · 1 failed · 2 wrong use, input or setting · 130 ended by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from backend.cli import base_image, persona, studio, system
+from backend.cli.output import report_error
+from backend.errors import ConfigurationError, GatorError, InvalidRequest
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="gator",
+    help="A studio for AI personas: approved looks, batches over every GPU, captions in voice.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(persona.app, name="persona")
+app.add_typer(base_image.app, name="base-image")
+app.add_typer(system.database, name="db")
+app.command()(studio.demo)
+app.command()(studio.generate)
+app.command()(studio.caption)
+app.command()(system.devices)
+app.command()(system.config)
+app.command()(system.serve)
+
+
+def run() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        app()
+    except GatorError as exc:
+        report_error(exc)
+        sys.exit(2 if isinstance(exc, InvalidRequest | ConfigurationError) else 1)
+    except SystemExit as exc:
+        if exc.code == INTERRUPTED:
+            sys.stderr.write("\nstopped; what is finished is kept, the next run goes on.\n")
+        raise
+
+
+if __name__ == "__main__":
+    run()

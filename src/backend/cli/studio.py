@@ -1,0 +1,180 @@
+"""`gator demo`, `generate` and `caption`: what the studio is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backend.cli.output import AsJson, print_json, print_line, print_table
+from backend.cli.persona import PersonaName
+
+if TYPE_CHECKING:
+    from backend.bootstrap import Studio
+    from backend.services.batch_service import BatchView
+    from backend.services.content_generation_service import CaptionResult
+
+Model = Annotated[str | None, typer.Option(help="An image model's name.")]
+DEMO_CPU_SLOTS = 2
+
+
+def demo(
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Delete the demo's personas and make all anew.")
+    ] = False,
+    examples: Annotated[
+        Path | None, typer.Option(help="A folder with personas/*.toml and prompts.txt.")
+    ] = None,
+    gallery: Annotated[
+        Path | None, typer.Option(help="Where the page goes; default: in GATOR_HOME.")
+    ] = None,
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make one trip through the whole house, and show it in a gallery."""
+    from backend.cli.progress import StageBars
+    from backend.cli.running import in_studio
+    from backend.services.demo import DemoReport, examples_folder
+
+    async def work(studio: Studio) -> DemoReport:
+        with StageBars() as bars:
+            return await studio.demo.run(
+                examples or examples_folder(),
+                gallery or studio.settings.home / "gallery.html",
+                bars,
+                fresh=fresh,
+                options={"model": model} if model else {},
+            )
+
+    report = in_studio(work, cpu_slots=DEMO_CPU_SLOTS)
+    if as_json:
+        print_json(report.as_dict())
+        return
+    print_line(
+        f"{report.images} pictures of {report.personas} personas on {', '.join(report.devices)} "
+        f"in {report.seconds['total']:.1f} s, {report.errors} errors."
+    )
+    print_line(f"Gallery: {report.gallery}")
+
+
+def generate(
+    persona: PersonaName,
+    prompts: Annotated[list[str] | None, typer.Argument(help="One picture each.")] = None,
+    prompt_file: Annotated[
+        Path | None, typer.Option("--prompts", help="A file with one prompt a line.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The batch's; drawn if left out.")] = None,
+    model: Model = None,
+    size: Annotated[str | None, typer.Option(help="Such as 768x1024.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of inference steps.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What it must not show.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Such as ddim, euler, unipc.")] = None,
+    captions: Annotated[bool, typer.Option(help="Write a caption for each picture.")] = True,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A folder for the pictures.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Render a batch of prompts for a persona with an approved base image."""
+    from backend.cli.progress import StageBars
+    from backend.cli.running import in_studio
+    from backend.models.batch import ItemState
+    from backend.services.demo import read_prompts
+
+    asked = [*(prompts or []), *(read_prompts(prompt_file) if prompt_file else [])]
+    options = _given(
+        model=model,
+        size=size,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        negative_prompt=negative_prompt,
+        scheduler=scheduler,
+    )
+
+    async def work(studio: Studio) -> list[dict[str, Any]]:
+        view = await studio.batches.create(persona, asked, seed=seed, captions=captions, **options)
+        with StageBars() as bars:
+            bars.start("images", view.counts[ItemState.QUEUED])
+            await studio.batches.render(view.batch.id, lambda: bars.advance("images"))
+        await studio.batches.caption(view.batch.id)
+        return await _results(studio, await studio.batches.show(view.batch.id), output)
+
+    items = in_studio(work)
+    failed = sum(item["state"] == ItemState.FAILED for item in items)
+    if as_json:
+        print_json({"items": items, "images": len(items) - failed, "errors": failed})
+    else:
+        print_table(
+            ("#", "device", "seconds", "prompt", "caption or error"),
+            (
+                (
+                    i["position"],
+                    i["device"],
+                    i["seconds"],
+                    i["prompt"][:40],
+                    i["caption"] or i["error"],
+                )
+                for i in items
+            ),
+        )
+    if failed == len(items):
+        raise typer.Exit(1)
+
+
+def caption(
+    persona: PersonaName,
+    prompt: Annotated[str, typer.Option(help="What the caption is about.")],
+    seed: Annotated[int | None, typer.Option(help="Equal seeds give equal captions.")] = None,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=100)] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Write captions in a persona's voice."""
+    from backend.cli.running import in_studio
+    from backend.services.content_service import caption_detail
+
+    async def work(studio: Studio) -> list[CaptionResult]:
+        return await studio.contents.captions_for(persona, prompt, seed=seed, count=count)
+
+    written = in_studio(work)
+    if as_json:
+        print_json({"captions": [{"text": c.text, **caption_detail(c)} for c in written]})
+        return
+    for one in written:
+        print_line(f"{one.text}\n  — {one.origin}\n")
+
+
+async def _results(studio: Studio, view: BatchView, folder: Path | None) -> list[dict[str, Any]]:
+    from backend.storage.home import write_bytes
+
+    found = []
+    for item in view.items:
+        content = await studio.contents.get(item.content_id) if item.content_id else None
+        path = None
+        if folder and content:
+            extension = content.mime.removeprefix("image/")
+            path = folder / f"{item.position:04d}-{content.sha256[:12]}.{extension}"
+            write_bytes(path, await studio.blobs.get(content.sha256))
+        found.append(
+            {
+                "position": item.position,
+                "prompt": item.prompt,
+                "seed": item.seed,
+                "state": item.state,
+                "error": (item.error or {}).get("message"),
+                "content_id": item.content_id,
+                "device": content and content.device,
+                "model": content and content.model,
+                "seconds": content and content.seconds,
+                "sha256": content and content.sha256,
+                "caption": content and content.caption,
+                "caption_origin": content and content.caption_origin,
+                "file": str(path.absolute()) if path else None,
+            }
+        )
+    return found
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}

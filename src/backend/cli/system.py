@@ -1,0 +1,90 @@
+"""`gator devices`, `config`, `db` and `serve`: the machine room."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from backend.cli.output import AsJson, print_fields, print_json, print_line, print_table
+
+database = typer.Typer(help="The database.", no_args_is_help=True)
+
+
+def devices(as_json: AsJson = False) -> None:
+    """List the devices that images are made on, and the models there are."""
+    from backend.config import load_settings
+    from backend.services.ai_models import AIModelManager
+
+    manager = AIModelManager(load_settings())
+    found = [
+        {"device": d.name, "kind": d.kind, "device_id": d.device_id} for d in manager.devices()
+    ]
+    models = manager.available_models["image"]
+    if as_json:
+        print_json({"devices": found, "models": models})
+        return
+    print_table(("device", "kind"), ((d["device"], d["kind"]) for d in found))
+    print_table(
+        ("model", "kind", "provider", "usable", "size"),
+        (
+            (m["name"], m["kind"], m["provider"], m["loaded"], f"{m['width']}x{m['height']}")
+            for m in models
+        ),
+    )
+
+
+def config(as_json: AsJson = False) -> None:
+    """Print the effective settings; secrets are masked."""
+    from backend.config import PREFIX, load_settings
+
+    values = load_settings().public()
+    if as_json:
+        print_json(values)
+        return
+    print_fields({PREFIX + name.upper(): value for name, value in values.items()})
+
+
+@database.command()
+def upgrade(as_json: AsJson = False) -> None:
+    """Bring the database to the newest revision."""
+    import asyncio
+
+    from backend.config import load_settings
+    from backend.database.engine import Database
+    from backend.database.upgrade import upgrade as upgrade_database
+
+    async def work() -> tuple[str | None, str]:
+        opened = Database(load_settings().effective_database_url)
+        try:
+            return await upgrade_database(opened)
+        finally:
+            await opened.close()
+
+    before, after = asyncio.run(work())
+    if as_json:
+        print_json({"before": before, "after": after})
+        return
+    print_line(f"revision {before or 'none'} → {after}")
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+) -> None:
+    """Serve the API."""
+    import uvicorn
+
+    from backend.api.app import create_app
+    from backend.config import load_settings
+    from backend.logs import configure_logs
+
+    settings = load_settings()
+    configure_logs(settings.log_level, as_json=settings.log_json)
+    uvicorn.run(
+        create_app(settings),
+        host=host,
+        port=port,
+        log_config=None,
+        timeout_graceful_shutdown=3,
+    )

@@ -1,0 +1,1 @@
+"""Images from elsewhere, behind the same small protocol as the device pool."""

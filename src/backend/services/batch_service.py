@@ -1,0 +1,332 @@
+"""Batches: many prompts, every one of which ends as a picture or as an error.
+
+A batch is committed before the first pixel. Each item is rendered with its own seed, and its
+picture, row and state are committed together, so a run that is cut off loses only what was being
+drawn; running the batch again goes on where it ended. Captions follow in the order of the prompts,
+so that what a caption must not repeat does not depend on which device was faster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from backend.database.engine import Database
+from backend.errors import Conflict, GatorError, InvalidRequest
+from backend.imaging.types import PROMPT_LIMIT, SEED_LIMIT, ImageRequest, item_seed
+from backend.models.base import now
+from backend.models.batch import BatchItemModel, BatchModel, ItemState
+from backend.models.content import ContentModel
+from backend.models.persona import BaseImageStatus, PersonaModel
+from backend.repositories.base_images import BaseImageRepository
+from backend.repositories.batches import BatchRepository
+from backend.repositories.contents import ContentRepository
+from backend.repositories.personas import PersonaRepository
+from backend.services.ai_models import AIModelManager
+from backend.services.content_generation_service import (
+    ContentGenerationService,
+    ContentType,
+    GenerationRequest,
+)
+from backend.services.content_service import RECENT_CAPTIONS, caption_detail
+from backend.storage.blobs import BlobStore
+
+ATTEMPTS = 2
+"""How often an item is tried where the failure is of a kind that may pass."""
+
+IN_FLIGHT_PER_DEVICE = 4
+MAX_ITEMS = 1_000
+
+Advance = Callable[[], None]
+
+
+class BatchView(NamedTuple):
+    """A batch, its items in order, and how many stand where."""
+
+    batch: BatchModel
+    items: Sequence[BatchItemModel]
+    counts: Mapping[ItemState, int]
+
+
+class BatchService:
+    """Creates batches and runs them."""
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: BlobStore,
+        models: AIModelManager,
+        captions: ContentGenerationService,
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._models = models
+        self._captions = captions
+
+    async def create(
+        self,
+        name_or_id: str,
+        prompts: Sequence[str],
+        *,
+        seed: int | None = None,
+        captions: bool = True,
+        reuse: bool = False,
+        **options: Any,
+    ) -> BatchView:
+        """Write a batch down; nothing is rendered yet.
+
+        A prompt that cannot be drawn from becomes a failed item at once; the others go on.
+
+        Args:
+            name_or_id: a persona whose base image is approved.
+            prompts: one picture each.
+            seed: the batch's; each item's own is hashed from it and the position.
+            captions: whether each picture gets one.
+            reuse: return the batch that an equal request made before, where there is one.
+            **options: `model`, `width`, `height`, `num_inference_steps`, … for all items.
+
+        Raises:
+            NotFound: there is no such persona.
+            Conflict: its base image is not approved.
+            InvalidRequest: an option is wrong, or there are no prompts or too many.
+        """
+        _check(prompts, options)
+        seed = secrets.randbelow(SEED_LIMIT) if seed is None else seed
+        async with self._database.write() as session:
+            persona = await PersonaRepository(session).find(name_or_id)
+            _require_approved(persona)
+            key = _request_key(persona, prompts, seed, options) if reuse else None
+            repository = BatchRepository(session)
+            batch = await repository.with_key(key) if key else None
+            if batch is None:
+                batch = BatchModel(
+                    persona_id=persona.id,
+                    base_version=persona.approved_version,
+                    request_key=key,
+                    seed=seed,
+                    options=options,
+                    captions=captions,
+                )
+                await repository.add(batch, [_item(p, seed, i) for i, p in enumerate(prompts)])
+        return await self.show(batch.id)
+
+    async def show(self, batch_id: str) -> BatchView:
+        """Return a batch as it stands.
+
+        Raises:
+            NotFound: there is none.
+        """
+        async with self._database.read() as session:
+            repository = BatchRepository(session)
+            return BatchView(
+                await repository.get(batch_id),
+                await repository.items(batch_id),
+                await repository.counts(batch_id),
+            )
+
+    async def page(self, *, limit: int, offset: int = 0) -> tuple[Sequence[BatchModel], int]:
+        """Return a page of batches, newest first, and how many there are."""
+        async with self._database.read() as session:
+            return await BatchRepository(session).page(limit=limit, offset=offset)
+
+    async def unfinished(self) -> Sequence[str]:
+        """Return the ids of batches to go on with, oldest first."""
+        async with self._database.read() as session:
+            return await BatchRepository(session).unfinished()
+
+    async def run(self, batch_id: str) -> BatchView:
+        """Render what is not rendered, caption what has no caption, and close the batch."""
+        await self.render(batch_id)
+        await self.caption(batch_id)
+        return await self.show(batch_id)
+
+    async def render(self, batch_id: str, advance: Advance = lambda: None) -> None:
+        """Render every item that is not finished; call `advance` after each.
+
+        Items are placed round the devices in the order of the prompts.
+        """
+        async with self._database.write() as session:
+            repository = BatchRepository(session)
+            batch = await repository.get(batch_id)
+            await repository.requeue_running(batch_id)
+            items = [i for i in await repository.items(batch_id) if i.state == ItemState.QUEUED]
+        if not items:
+            return
+        devices = self._models.devices()
+        common = {**await self._look(batch), **batch.options}
+        places = asyncio.Semaphore(IN_FLIGHT_PER_DEVICE * len(devices))
+
+        async def one(item: BatchItemModel) -> None:
+            async with places:
+                home = devices[item.position % len(devices)].device_id
+                await self._render_item(batch, item, {**common, "device_id": home})
+                advance()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for item in items:
+                    group.create_task(one(item))
+        except* GatorError as faults:
+            raise faults.exceptions[0] from None
+
+    async def caption(self, batch_id: str, advance: Advance = lambda: None) -> None:
+        """Write the captions that are missing, in order, and close the batch."""
+        view = await self.show(batch_id)
+        for item in view.items if view.batch.captions and view.batch.persona_id else ():
+            if item.content_id:
+                await self._caption_item(view.batch, item)
+                advance()
+        if view.batch.finished_at is None:
+            async with self._database.write() as session:
+                (await BatchRepository(session).get(batch_id)).finished_at = now()
+
+    async def _look(self, batch: BatchModel) -> dict[str, Any]:
+        """Return what makes a picture this persona's: its words, its name, its approved look."""
+        if batch.persona_id is None:
+            return {}
+        async with self._database.read() as session:
+            persona = await PersonaRepository(session).get(batch.persona_id)
+            version = await BaseImageRepository(session).get(persona.id, batch.base_version or 0)
+        return {
+            "appearance": persona.appearance,
+            "identity": persona.name,
+            "look": version.look,
+        }
+
+    async def _render_item(
+        self, batch: BatchModel, item: BatchItemModel, options: Mapping[str, Any]
+    ) -> None:
+        for attempt in range(1, ATTEMPTS + 1):
+            await self._start_item(item)
+            try:
+                result = await self._models.generate_image(
+                    item.prompt, **{**options, "seed": item.seed}
+                )
+            except GatorError as exc:
+                if exc.retryable and attempt < ATTEMPTS:
+                    continue
+                await self._fail_item(item, exc)
+            else:
+                await self._finish_item(batch, item, result)
+            return
+
+    async def _start_item(self, item: BatchItemModel) -> None:
+        async with self._database.write() as session:
+            row = await BatchRepository(session).item(item.id)
+            row.state = ItemState.RUNNING
+            row.attempts += 1
+            row.started_at = now()
+
+    async def _fail_item(self, item: BatchItemModel, exc: GatorError) -> None:
+        async with self._database.write() as session:
+            row = await BatchRepository(session).item(item.id)
+            row.state = ItemState.FAILED
+            row.error = {"code": exc.code, "message": exc.message}
+            row.finished_at = now()
+
+    async def _finish_item(
+        self, batch: BatchModel, item: BatchItemModel, result: Mapping[str, Any]
+    ) -> None:
+        sha256 = await self._blobs.put(result["image_data"])
+        async with self._database.write() as session:
+            content = await ContentRepository(session).add(_content(batch, item, sha256, result))
+            row = await BatchRepository(session).item(item.id)
+            row.state = ItemState.DONE
+            row.content_id = content.id
+            row.error = None
+            row.finished_at = now()
+
+    async def _caption_item(self, batch: BatchModel, item: BatchItemModel) -> None:
+        async with self._database.read() as session:
+            content = await ContentRepository(session).get(str(item.content_id))
+            if content.caption is not None:
+                return
+            persona = await PersonaRepository(session).get(str(batch.persona_id))
+            recent = await ContentRepository(session).recent_captions(persona.id, RECENT_CAPTIONS)
+        request = GenerationRequest(
+            persona_id=persona.id,
+            content_type=ContentType.IMAGE,
+            prompt=item.prompt,
+            seed=item.seed,
+        )
+        result = await self._captions.generate_caption(persona, request, recent=recent)
+        async with self._database.write() as session:
+            content = await ContentRepository(session).get(content.id)
+            content.caption = result.text
+            content.caption_origin = result.origin.value
+            content.caption_detail = caption_detail(result)
+
+
+def _check(prompts: Sequence[str], options: Mapping[str, Any]) -> None:
+    if not 1 <= len(prompts) <= MAX_ITEMS:
+        message = f"has {len(prompts)} entries; 1 to {MAX_ITEMS:,} are taken"
+        raise InvalidRequest(
+            f"prompts: {message}", {"errors": [{"field": "prompts", "message": message}]}
+        )
+    ImageRequest.from_call("only the options are checked here", options)
+
+
+def _require_approved(persona: PersonaModel) -> None:
+    if persona.base_image_status != BaseImageStatus.APPROVED.value:
+        raise Conflict(
+            f"the base image of {persona.name} is {persona.base_image_status}, not approved; seed "
+            "and approve one first, so that every picture shows an approved look.",
+            {"state": persona.base_image_status},
+        )
+
+
+def _request_key(
+    persona: PersonaModel, prompts: Sequence[str], seed: int, options: Mapping[str, Any]
+) -> str:
+    asked = [persona.id, persona.approved_version, list(prompts), seed, dict(options)]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _item(prompt: str, seed: int, position: int) -> BatchItemModel:
+    """Make an item; one whose prompt is refused is born failed, its text made storable."""
+    own = item_seed(seed, position)
+    try:
+        ImageRequest.from_call(prompt, {"seed": own})
+    except InvalidRequest as exc:
+        return BatchItemModel(
+            position=position,
+            prompt=_storable(prompt),
+            seed=own,
+            state=ItemState.FAILED,
+            error={"code": exc.code, "message": exc.message},
+            finished_at=now(),
+        )
+    return BatchItemModel(position=position, prompt=prompt, seed=own, state=ItemState.QUEUED)
+
+
+def _storable(prompt: str) -> str:
+    """Replace what no database stores as text, and keep the beginning."""
+    text = prompt.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    return text[:PROMPT_LIMIT]
+
+
+def _content(
+    batch: BatchModel, item: BatchItemModel, sha256: str, result: Mapping[str, Any]
+) -> ContentModel:
+    return ContentModel(
+        persona_id=batch.persona_id,
+        base_version=batch.base_version,
+        sha256=sha256,
+        mime=f"image/{result['format']}",
+        width=result["width"],
+        height=result["height"],
+        size_bytes=len(result["image_data"]),
+        prompt=item.prompt,
+        seed=result["seed"],
+        model=result["model"],
+        provider=result["provider"],
+        kind=result["kind"],
+        device=result["device"],
+        seconds=round(result["seconds"].get("render", 0.0), 4),
+        receipt=dict(result["receipt"]),
+        prompt_report=dict(result["prompt_report"]),
+    )
