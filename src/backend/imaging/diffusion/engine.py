@@ -99,10 +99,14 @@ class DiffusionEngine:
     def _resident(self, card: ModelCard) -> Resident:
         key = pipeline_key(card.name, self._context.device_id)
         resident = self._residency.get(key)
-        if resident is None:
+        if resident is None or resident.source != card.source:
             pipeline = load_pipeline(card, self._context.torch_device)
             resident = Resident(
-                pipeline, pipeline.scheduler, weights_bytes(pipeline), fingerprint(card)
+                source=card.source,
+                pipeline=pipeline,
+                scheduler=pipeline.scheduler,
+                weights_bytes=weights_bytes(pipeline),
+                fingerprint=fingerprint(card),
             )
             self._residency.add(key, resident)
         return resident

@@ -17,8 +17,9 @@ def pipeline_key(model: str, device_id: int) -> str:
 
 @dataclass(slots=True)
 class Resident:
-    """A loaded pipeline, its own scheduler, and what it weighs."""
+    """A loaded pipeline, where it came from, its own scheduler, and what it weighs."""
 
+    source: str
     pipeline: Any
     scheduler: Any
     weights_bytes: int

@@ -59,6 +59,11 @@ class Dispatcher(Generic[Task]):
                 self._idle.discard(device_id)
                 self._changed.notify_all()
 
+    def rest(self, device_id: int) -> None:
+        """Note that a device is done and about to `take` again, so that its home is left alone."""
+        with self._changed:
+            self._idle.add(device_id)
+
     def shortest(self, device_ids: Iterable[int]) -> int:
         """Return the least loaded device: one that waits for work, else the shortest queue."""
         with self._changed:

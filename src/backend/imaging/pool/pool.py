@@ -187,6 +187,9 @@ class _Seat:
             fault = self._keep_worker()
             if fault or not self._worker:
                 raise fault or DeviceLost(f"{self.device.name} has no worker.")
-            ticket.image.set_result(self._worker.render(ticket.task))
+            image = self._worker.render(ticket.task)
         except Exception as exc:  # noqa: BLE001 - the supervisor: the ticket ends, the thread goes on
             ticket.image.set_exception(exc)
+        else:
+            self._dispatcher.rest(self.device.device_id)
+            ticket.image.set_result(image)
