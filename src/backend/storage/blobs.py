@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from pathlib import Path
 
 from obstore.exceptions import AlreadyExistsError, BaseError
@@ -56,6 +57,18 @@ class BlobStore:
                 {"sha256": sha256},
             )
         return data
+
+    async def probe(self) -> None:
+        """Write, read back and remove a throwaway blob."""
+        path, data = f"probe-{secrets.token_hex(16)}", secrets.token_bytes(1024)
+        try:
+            await self._store.put_async(path, data, mode="create")
+            found = bytes(await (await self._store.get_async(path)).bytes_async())
+            await self._store.delete_async(path)
+        except (BaseError, OSError) as exc:
+            raise StorageError(f"the blob folder {self.folder} cannot be used: {exc}") from exc
+        if found != data:
+            raise StorageError(f"the blob folder {self.folder} gives back other bytes than it got.")
 
 
 def _path(sha256: str) -> str:

@@ -172,6 +172,7 @@ class _Seat:
         """Start a worker where none is alive; return why that failed."""
         if self._worker and self._worker.is_alive:
             return None
+        self._dispatcher.starting(self.device.device_id)
         with self._guard:
             if self._closed:
                 return DeviceLost("the device pool was closed.")

@@ -1,0 +1,1 @@
+"""HTTP: routes, their documents, and the edge where errors become answers."""

@@ -1,0 +1,89 @@
+"""The application: routes, edge and lifespan put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware import Middleware
+
+from backend.api import base_images, batches, content, personas, system
+from backend.api.middleware import BodyLimit, LocalGuard, RequestContext
+from backend.api.problems import Problem, install_handlers
+from backend.api.runner import BatchRunner
+from backend.bootstrap import open_studio
+from backend.config import Settings
+
+DESCRIPTION = """\
+Gator makes pictures and captions of personas whose look was approved.
+
+A persona gets a base image, the base image is approved, and then batches of prompts become pictures
+of that persona, each with a caption. Errors are `application/problem+json` (RFC 9457).
+"""
+TAGS = [
+    {"name": "personas", "description": "Who is shown and who speaks."},
+    {"name": "base image", "description": "From no image to an approved look."},
+    {
+        "name": "batches",
+        "description": "Many prompts, each of which ends as a picture or an error.",
+    },
+    {"name": "content", "description": "Finished pictures, and captions."},
+    {"name": "system", "description": "Health, models and devices."},
+]
+
+
+class GatorApi(FastAPI):
+    """FastAPI with the one schema of problems in its document."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document."""
+        document = super().openapi()
+        schemas = document["components"]["schemas"]
+        if "Problem" not in schemas:
+            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= problem.pop("$defs", {}) | {"Problem": problem}
+        return document
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Build the API of one studio, which opens with the application and closes with it.
+
+    Args:
+        settings: what the user configured.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_studio(settings) as studio:
+            runner = BatchRunner(studio)
+            app.state.studio, app.state.runner = studio, runner
+            await runner.start()
+            try:
+                yield
+            finally:
+                await runner.stop()
+
+    app = GatorApi(
+        title="Gator",
+        version=system.VERSION,
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        generate_unique_id_function=_operation_id,
+        lifespan=lifespan,
+        middleware=[Middleware(RequestContext), Middleware(LocalGuard), Middleware(BodyLimit)],
+    )
+    install_handlers(app)
+    v1 = APIRouter(prefix="/api/v1")
+    for module in (personas, base_images, batches, content, system):
+        v1.include_router(module.router)
+    app.include_router(system.root)
+    app.include_router(v1)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

@@ -1,0 +1,68 @@
+"""What routes ask for: the studio, who acts, and the things that a path names."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Query, Request
+
+from backend.api.runner import BatchRunner
+from backend.bootstrap import LOCAL_OWNER, Studio
+from backend.errors import NotFound
+
+MAX_PAGE = 200
+_ID = r"^[A-Za-z0-9_.-]{1,64}$"
+
+Identifier = Annotated[str, Path(pattern=_ID, description="An id, as it was given out.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many at most.")]
+Offset = Annotated[int, Query(ge=0, lt=2**31, description="How many to leave out first.")]
+PersonaFilter = Annotated[str | None, Query(pattern=_ID, description="Only this persona's.")]
+
+
+def studio(request: Request) -> Studio:
+    """Return the open studio."""
+    found: Studio = request.app.state.studio
+    return found
+
+
+def runner(request: Request) -> BatchRunner:
+    """Return what runs batches in the background."""
+    found: BatchRunner = request.app.state.runner
+    return found
+
+
+def actor() -> str:
+    """Return who acts: the local owner, until there are accounts."""
+    return LOCAL_OWNER
+
+
+OpenStudio = Annotated[Studio, Depends(studio)]
+Runner = Annotated[BatchRunner, Depends(runner)]
+Actor = Annotated[str, Depends(actor)]
+
+
+async def require_persona(opened: Studio, persona_id: str) -> str:
+    """Return the id of a persona that is there; a name will not do, since two may share it.
+
+    Raises:
+        NotFound: no persona has that id.
+    """
+    persona = await opened.personas.find(persona_id)
+    if persona.id != persona_id:
+        raise NotFound(
+            f"there is no persona with id {persona_id!r}; that is a name.", {"persona": persona_id}
+        )
+    return persona.id
+
+
+async def _persona_of_path(persona_id: Identifier, opened: OpenStudio) -> str:
+    return await require_persona(opened, persona_id)
+
+
+PersonaId = Annotated[str, Depends(_persona_of_path)]
+
+
+async def count_devices(opened: Studio) -> tuple[Any, ...]:
+    """Return the devices, counted off the event loop: the first count may import torch."""
+    return await asyncio.to_thread(opened.models.devices)

@@ -1,0 +1,197 @@
+"""What requests bring and answers hold, beside the schemas that the tables' own modules have."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+
+from backend.imaging.types import PROMPT_LIMIT, SEED_LIMIT, SIDE_LIMIT
+from backend.models.persona import CleanText, Words
+from backend.services.batch_service import MAX_ITEMS
+
+T = TypeVar("T")
+
+Seed = Annotated[int, Field(ge=0, lt=SEED_LIMIT, examples=[7])]
+Side = Annotated[int, Field(ge=16, le=SIDE_LIMIT, examples=[512])]
+Steps = Annotated[int, Field(ge=1, le=500, examples=[8])]
+Guidance = Annotated[float, Field(ge=0, le=50, allow_inf_nan=False, examples=[1.5])]
+ModelName = Annotated[CleanText, Field(min_length=1, max_length=200, examples=["portrait"])]
+Prompt = Annotated[CleanText, Field(min_length=1, max_length=PROMPT_LIMIT)]
+
+
+def _any_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be text, not {type(value).__name__}")
+    return value
+
+
+AnyText = Annotated[str, PlainValidator(_any_text), WithJsonSchema({"type": "string"})]
+"""Text as it came: one bad prompt fails as an item of its batch and leaves the others unharmed."""
+
+
+class RequestBody(BaseModel):
+    """A body that is taken literally: no unknown field, no guess at a type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Page(BaseModel, Generic[T]):
+    """A page of a longer list."""
+
+    items: list[T]
+    total: int = Field(description="How many there are in all.")
+    limit: int
+    offset: int
+
+
+class Listing(BaseModel, Generic[T]):
+    """A whole list."""
+
+    items: list[T]
+
+
+class SeedLocally(RequestBody):
+    """How a base image is made here; all may be left out."""
+
+    seed: Seed | None = None
+    model: ModelName | None = None
+    prompt: Prompt | None = Field(
+        None, description="What it shows beside the persona; a plain portrait if left out."
+    )
+    num_inference_steps: Steps | None = None
+    guidance_scale: Guidance | None = None
+
+
+class Approve(RequestBody):
+    """Which version is approved."""
+
+    version: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
+        None, description="Must be the current version; that one is meant if it is left out."
+    )
+
+
+class Reject(RequestBody):
+    """Why the current version is rejected."""
+
+    reason: Words = Field(examples=["the hair is too dark"])
+
+
+class BatchCreate(RequestBody):
+    """A batch of pictures of one persona."""
+
+    persona_id: str = Field(examples=["0b8f4c8e-6a1d-4a39-9c55-0a7d7c1f6a11"])
+    prompts: list[AnyText] = Field(
+        min_length=1,
+        max_length=MAX_ITEMS,
+        description="One picture each. A prompt that cannot be drawn from becomes a failed item.",
+        examples=[["in a sunlit workshop", "at a street market, smiling"]],
+    )
+    seed: Seed | None = Field(
+        None, description="The batch's; each item's own is hashed from it. Drawn if left out."
+    )
+    captions: bool = Field(True, description="Whether each picture gets a caption.")
+    model: ModelName | None = None
+    width: Side | None = None
+    height: Side | None = None
+    num_inference_steps: Steps | None = None
+    guidance_scale: Guidance | None = None
+    negative_prompt: Prompt | None = None
+    scheduler: ModelName | None = Field(None, examples=["ddim"])
+
+
+class BatchSummary(BaseModel):
+    """A batch without its items."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    persona_id: str | None
+    base_version: int | None
+    seed: int
+    options: dict[str, Any]
+    captions: bool
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class CaptionCreate(RequestBody):
+    """Captions to be written in a persona's voice."""
+
+    persona_id: str = Field(examples=["0b8f4c8e-6a1d-4a39-9c55-0a7d7c1f6a11"])
+    prompt: Prompt = Field(examples=["a morning in the studio"])
+    seed: Seed | None = Field(None, description="Equal seeds give equal captions.")
+    count: int = Field(1, ge=1, le=20)
+
+
+class CaptionFinding(BaseModel):
+    """What the gate said about a caption."""
+
+    code: str
+    detail: str
+
+
+class CaptionResponse(BaseModel):
+    """A caption and how it came to be."""
+
+    text: str
+    origin: str = Field(description="Who wrote it: `llm` or `template`.")
+    model: str | None
+    seed: int
+    style: str
+    degraded_reason: str | None = Field(
+        description="Why a configured language model did not write it."
+    )
+    findings: list[CaptionFinding]
+
+
+class CaptionsResponse(BaseModel):
+    """Captions, in the order they were written."""
+
+    captions: list[CaptionResponse]
+
+
+class ModelResponse(BaseModel):
+    """An image model and what it does when a request leaves things open."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    provider: str
+    kind: str
+    loaded: bool = Field(description="Whether it can be used now.")
+    width: int
+    height: int
+    num_inference_steps: int
+    guidance_scale: float
+    fixed_size: bool
+    max_side: int
+    family: str
+    credit: str
+
+
+class DeviceResponse(BaseModel):
+    """A place that makes one image at a time; its worker starts with the first image."""
+
+    name: str = Field(examples=["cpu:0"])
+    kind: str
+    device_id: int
+    worker_pid: int | None
+    worker_peak_rss_bytes: int | None
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+    version: str
+
+
+class Readiness(BaseModel):
+    """The studio can work."""
+
+    status: Literal["ready"] = "ready"
+    checks: dict[str, str] = Field(
+        examples=[{"database": "ok", "blobs": "ok", "devices": "cpu:0, cpu:1"}]
+    )

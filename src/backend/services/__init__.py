@@ -1,0 +1,1 @@
+"""What the studio does; the only rooms that combine others."""

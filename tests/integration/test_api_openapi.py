@@ -1,0 +1,140 @@
+"""The OpenAPI document is complete: a client can be written from it alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.api.app import create_app
+from backend.config import Settings
+
+PROBLEM = {"$ref": "#/components/schemas/Problem"}
+PROBLEM_TYPE = "application/problem+json"
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return create_app(Settings(home=Path("never-made"))).openapi()
+
+
+def operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (f"{method.upper()} {path}", operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def test_every_promised_route_is_there(document: dict[str, Any]) -> None:
+    base = "/api/v1/personas/{persona_id}"
+    assert {name for name, _ in operations(document)} == {
+        "GET /healthz",
+        "GET /readyz",
+        "POST /api/v1/personas",
+        "GET /api/v1/personas",
+        f"GET {base}",
+        f"PATCH {base}",
+        f"DELETE {base}",
+        f"GET {base}/base-image",
+        f"POST {base}/base-image/generate-local",
+        f"POST {base}/base-image/approve",
+        f"POST {base}/base-image/reject",
+        f"GET {base}/base-image/versions",
+        f"GET {base}/base-image/versions/{{n}}/image",
+        "POST /api/v1/batches",
+        "GET /api/v1/batches",
+        "GET /api/v1/batches/{batch_id}",
+        "GET /api/v1/content",
+        "GET /api/v1/content/{content_id}",
+        "GET /api/v1/content/{content_id}/image",
+        "POST /api/v1/captions",
+        "GET /api/v1/models",
+        "GET /api/v1/devices",
+    }
+
+
+def test_every_route_is_documented_in_full(document: dict[str, Any]) -> None:
+    faults = [
+        f"{name}: {fault}"
+        for name, operation in operations(document)
+        for fault in _faults(operation)
+    ]
+    assert not faults, "\n".join(faults)
+
+
+def test_operation_ids_are_unique_and_plain(document: dict[str, Any]) -> None:
+    ids = [operation["operationId"] for _, operation in operations(document)]
+    assert len(ids) == len(set(ids))
+    assert all(identifier.isidentifier() for identifier in ids)
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    references = set(_references(document))
+    assert {ref.rpartition("/")[2] for ref in references} <= set(schemas)
+    assert all(ref.startswith("#/components/schemas/") for ref in references)
+
+
+def test_the_frameworks_own_error_form_is_nowhere(document: dict[str, Any]) -> None:
+    assert "HTTPValidationError" not in json.dumps(document)
+
+
+def test_required_fields_of_bodies_show_an_example(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    for name in ("PersonaCreate", "BatchCreate", "CaptionCreate", "Reject"):
+        for field in schemas[name]["required"]:
+            assert schemas[name]["properties"][field].get("examples"), f"{name}.{field}"
+
+
+def test_an_unknown_field_is_refused_by_every_body(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        if "requestBody" in operation:
+            for body in _bodies(document, operation):
+                assert body.get("additionalProperties") is False, name
+
+
+def _faults(operation: dict[str, Any]) -> list[str]:
+    faults = [f"no {key}" for key in ("summary", "description", "tags") if not operation.get(key)]
+    fine = {s: r for s, r in operation["responses"].items() if s.startswith("2")}
+    bad = {s: r for s, r in operation["responses"].items() if s[0] in "45"}
+    if not fine:
+        faults.append("no success")
+    for status, response in fine.items():
+        schemas = [media.get("schema") for media in response.get("content", {}).values()]
+        if status != "204" and not (schemas and all(schemas)):
+            faults.append(f"{status} has no schema")
+    wanted = {"403", "500"} | ({"413", "422"} if "requestBody" in operation else set())
+    wanted |= {"422"} if operation.get("parameters") else set()
+    faults += [f"{status} is not documented" for status in sorted(wanted - set(bad))]
+    for status, response in bad.items():
+        content = response.get("content", {})
+        if list(content) != [PROBLEM_TYPE] or content[PROBLEM_TYPE]["schema"] != PROBLEM:
+            faults.append(f"{status} is not a problem")
+        elif not content[PROBLEM_TYPE]["examples"]:
+            faults.append(f"{status} has no example")
+        if not response["description"]:
+            faults.append(f"{status} has no description")
+    return faults + [
+        f"parameter {parameter['name']} has no description"
+        for parameter in operation.get("parameters", [])
+        if not parameter.get("description")
+    ]
+
+
+def _bodies(document: dict[str, Any], operation: dict[str, Any]) -> list[dict[str, Any]]:
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    choices = schema.get("anyOf", [schema])
+    names = [choice["$ref"].rpartition("/")[2] for choice in choices if "$ref" in choice]
+    return [document["components"]["schemas"][name] for name in names]
+
+
+def _references(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+        return own + [ref for value in node.values() for ref in _references(value)]
+    if isinstance(node, list):
+        return [ref for value in node for ref in _references(value)]
+    return []
