@@ -167,6 +167,12 @@ async def test_quotes_and_thinking_aloud_are_taken_off(endpoint: Endpoint) -> No
     assert (result.text, result.origin) == (GOOD, "llm")
 
 
+async def test_what_no_store_takes_is_taken_off(endpoint: Endpoint) -> None:
+    endpoint.text = "\x00Steam\ud800, neon\u202e.\n\nStreet food is theatre."
+    result = await service(endpoint.url).generate_caption(PERSONA, asking())
+    assert (result.text, result.origin) == ("Steam, neon.\n\nStreet food is theatre.", "llm")
+
+
 async def test_a_dead_endpoint_costs_once_and_then_nothing(dead_url: str) -> None:
     chain = service(dead_url)
     await chain.generate_caption(PERSONA, asking(), recent=())  # imports the SDK
@@ -184,7 +190,7 @@ async def test_a_black_hole_costs_one_deadline(black_hole: str) -> None:
     chain = service(black_hole, timeout_s=0.6)
     first, first_s = await timed(chain)
     second, second_s = await timed(chain)
-    assert "did not answer within 0.6 s" in str(first.degraded_reason)
+    assert "did not answer in time: 0.5 s to connect, 0.6 s in all" in str(first.degraded_reason)
     assert (first.origin, second.origin) == ("template", "template")
     assert first_s < 4
     assert second_s < 0.1

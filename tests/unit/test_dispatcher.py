@@ -82,7 +82,7 @@ def test_close_returns_what_nobody_took_and_takes_nothing_more() -> None:
 
 @pytest.mark.parametrize("devices", [1, 2, 5])
 def test_every_task_is_taken_exactly_once(devices: int) -> None:
-    dispatcher = filled({i: 40 for i in range(devices)})
+    dispatcher = filled(dict.fromkeys(range(devices), 40))
     taken: list[str] = []
     enough = threading.Event()
 

@@ -289,6 +289,7 @@ def test_selection_from_nothing_is_nothing(service: TemplateService) -> None:
         ("Today I want to talk.", ["tomorrow"], "For the future, I want to talk."),
         ("Today, we plan.", ["upcoming"], "For the future, we plan."),
         ("Here are my thoughts.", ["research"], "Here are my thoughts."),
+        ("My thoughts and notes.", ["research"], "My analysis and notes."),
         ("My thoughts on tea. #tea", ["data", "people"], "My analysis on tea. 🤝 #tea"),
         ("No change at all", ["kittens"], "No change at all"),
     ],
@@ -327,6 +328,7 @@ def test_today_stays_where_the_sentence_would_break(service: TemplateService, te
         "My thoughts are simple",
         "What are your thoughts?",
         "A few thoughts on tea",
+        "My thoughts and prayers",
         "On second thoughts, no",
         "Food for thoughtful people",
         "#thoughts",
@@ -417,6 +419,25 @@ def test_a_seed_gives_the_same_caption_and_other_seeds_others(service: TemplateS
     one = service.generate_fallback_text(PERSONAS["tech"], PROMPTS[1], seed=7)
     assert one == TemplateService().generate_fallback_text(PERSONAS["tech"], PROMPTS[1], seed=7)
     assert one != service.generate_fallback_text(PERSONAS["tech"], PROMPTS[1], seed=8)
+
+
+def test_personas_who_share_a_seed_do_not_sound_alike(service: TemplateService) -> None:
+    twins = [SimpleNamespace(**{**vars(PERSONAS["tech"]), "name": name}) for name in ("Ada", "Bo")]
+    one, two = (
+        {service.generate_fallback_text(twin, PROMPTS[1], seed=seed) for seed in range(10)}
+        for twin in twins
+    )
+    assert not one & two
+
+
+def test_a_drawing_block_sets_the_seed_and_shows_the_caption(service: TemplateService) -> None:
+    with service.drawing(7) as drawn:
+        text = service.generate_fallback_text(PERSONAS["tech"], PROMPTS[1])
+        other = service.generate_fallback_text(PERSONAS["tech"], PROMPTS[1], seed=8)
+    assert text == service.generate_fallback_text(PERSONAS["tech"], PROMPTS[1], seed=7) != other
+    assert drawn.caption is not None
+    assert (drawn.caption.text, drawn.caption.style) == (text, "tech")
+    assert drawn.caption.scores["tech"] == 9
 
 
 def test_the_same_seed_says_something_else_after_itself(service: TemplateService) -> None:

@@ -96,7 +96,7 @@ def compose(
     desk = _Desk(
         pack, voice.themes or pack.default_themes, read, modifiers, context, platform, memory
     )
-    draft = desk.choose(seed)
+    draft = desk.choose(_root(seed, voice, read))
     return Caption(
         draft.text,
         scored.style,
@@ -107,6 +107,11 @@ def compose(
         read.text,
         draft.fragments,
     )
+
+
+def _root(seed: int, voice: Voice, topic: Topic) -> int:
+    """Return a seed of this persona's and topic's own: two who share a seed do not sound alike."""
+    return int(sub_random(seed, voice.name, topic.prompt).random() * 2**53)
 
 
 def appearance_context(voice: Voice, style: str) -> str:

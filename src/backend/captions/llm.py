@@ -23,6 +23,7 @@ from purgatory.domain.model import OpenedState
 from backend.captions.memory import opening_of
 from backend.captions.platforms import ANY, Platform
 from backend.captions.voice import Voice
+from backend.captions.words import printable
 from backend.config import Settings
 from backend.errors import ProviderError, ProviderRateLimited, ProviderTimeout
 
@@ -152,7 +153,8 @@ class CaptionModel:
             return _content(answer)
         except (TimeoutError, sdk.APITimeoutError) as exc:
             raise ProviderTimeout(
-                f"The language model did not answer within {self._timeout_s:g} s."
+                f"The language model did not answer in time: {CONNECT_TIMEOUT_S:g} s to connect, "
+                f"{self._timeout_s:g} s in all."
             ) from exc
         except sdk.RateLimitError as exc:
             wait = exc.response.headers.get("retry-after")
@@ -197,7 +199,7 @@ def _seconds(value: str | None) -> float | None:
 
 
 def _tidy(text: str) -> str:
-    text = _THINKING.sub("", text).replace("\x00", "").strip()
+    text = _THINKING.sub("", printable(text)).strip()
     for opening, closing in (('"', '"'), ("“", "”"), ("`", "`")):
         inner = text[1:-1]
         if len(text) > 2 and text[0] == opening and text[-1] == closing and opening not in inner:

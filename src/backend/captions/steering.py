@@ -138,9 +138,9 @@ def _analysis(before: str, after: str) -> str:
     if set(earlier) & _NOT_BEFORE_THOUGHTS:
         return ""
     following = _WORDS_AFTER.match(after)
-    if following is None or following.group(1).casefold() in _AFTER_THOUGHTS:
-        return "analysis"
-    return ""
+    first, second = (_plain(word) for word in following.group(1, 2)) if following else ("", "")
+    stands = not first or first in _AFTER_THOUGHTS or (first == "and" and second != "prayers")
+    return "analysis" if stands else ""
 
 
 def _plain(word: str | None) -> str:

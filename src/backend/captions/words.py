@@ -35,6 +35,11 @@ def clean(value: object, limit: int = 600) -> str:
     return shorten(" ".join("".join(shown).split()), limit)
 
 
+def printable(text: str) -> str:
+    """Return a text of several lines without the signs that no reader sees and no store takes."""
+    return "".join(char for char in text if char == "\n" or _is_shown(char))
+
+
 def _is_shown(char: str) -> bool:
     if char.isspace():
         return True

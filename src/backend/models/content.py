@@ -39,6 +39,7 @@ class ContentModel(Base):
     caption: Mapped[str | None] = mapped_column(Text)
     caption_origin: Mapped[str | None] = mapped_column(String(20))
     caption_detail: Mapped[dict[str, Any] | None]
+    captioned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
 
 

@@ -259,6 +259,7 @@ class BatchService:
             content.caption = result.text
             content.caption_origin = result.origin.value
             content.caption_detail = caption_detail(result)
+            content.captioned_at = now()
 
 
 def _check(prompts: Sequence[str], options: Mapping[str, Any]) -> None:

@@ -58,7 +58,8 @@ class TemplateService:
             recent: what this persona said lately, newest first; it is not said again.
         """
         del content_rating
-        drawn = _drawing.get() or Draw(new_seed() if seed is None else seed, recent)
+        drawn = _drawing.get() if seed is None and not recent else None
+        drawn = drawn or Draw(new_seed() if seed is None else seed, recent)
         drawn.caption = composer.compose(
             read_voice(persona), read_topic(prompt), drawn.seed, drawn.recent, drawn.platform
         )

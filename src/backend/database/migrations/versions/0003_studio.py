@@ -101,6 +101,7 @@ def _create_contents() -> None:
         sa.Column("caption", sa.Text()),
         sa.Column("caption_origin", sa.String(20)),
         sa.Column("caption_detail", sa.JSON()),
+        sa.Column("captioned_at", sa.DateTime(timezone=True)),
     )
     op.create_index("ix_contents_sha256", "contents", ["sha256"])
     op.create_index("ix_contents_created_at", "contents", ["created_at"])
