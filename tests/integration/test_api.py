@@ -9,6 +9,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,16 @@ def test_a_base_image_goes_from_nothing_to_approved(api: httpx2.Client, persona:
     assert locked.json()["field"] == "appearance"
     assert "appearance" in locked.json()["detail"]
     assert api.patch(place, json={"personality": "bold"}).status_code == 200
+
+
+def test_of_many_approvers_one_wins(api: httpx2.Client, persona: Persona) -> None:
+    base = api.post("/api/v1/personas", json=persona()).headers["location"] + "/base-image"
+    api.post(f"{base}/generate-local", json={"model": "illustrated"})
+    with ThreadPoolExecutor(16) as crowd:
+        answers = list(
+            crowd.map(lambda _: api.post(f"{base}/approve", json={"version": 1}), range(16))
+        )
+    assert sorted(answer.status_code for answer in answers) == [200] + [409] * 15
 
 
 def test_a_picture_is_served_safely_and_once(api: httpx2.Client, approved: Approved) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
+from starlette.types import Message, Receive, Scope, Send
 
 from backend.api import base_images, batches, content, personas, system
 from backend.api.middleware import BodyLimit, LocalGuard, RequestContext
@@ -16,6 +17,7 @@ from backend.api.problems import Problem, install_handlers
 from backend.api.runner import BatchRunner
 from backend.bootstrap import open_studio
 from backend.config import Settings
+from backend.errors import GatorError
 
 DESCRIPTION = """\
 Gator makes pictures and captions of personas whose look was approved.
@@ -36,7 +38,18 @@ TAGS = [
 
 
 class GatorApi(FastAPI):
-    """FastAPI with the one schema of problems in its document."""
+    """FastAPI with the one schema of problems in its document, and a start that fails in words."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve; a studio that refuses to open is told of by its message, not by a traceback."""
+
+        async def worded(message: Message) -> None:
+            refusal = getattr(self.state, "refusal", None)
+            if message["type"] == "lifespan.startup.failed" and refusal:
+                message = {**message, "message": refusal}
+            await send(message)
+
+        await super().__call__(scope, receive, worded if scope["type"] == "lifespan" else send)
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
@@ -57,14 +70,17 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_studio(settings) as studio:
+        async with AsyncExitStack() as stack:
+            try:
+                studio = await stack.enter_async_context(open_studio(settings))
+            except GatorError as exc:
+                app.state.refusal = exc.message
+                raise
             runner = BatchRunner(studio)
             app.state.studio, app.state.runner = studio, runner
+            stack.push_async_callback(runner.stop)
             await runner.start()
-            try:
-                yield
-            finally:
-                await runner.stop()
+            yield
 
     app = GatorApi(
         title="Gator",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request
 
 from backend.api.runner import BatchRunner
 from backend.bootstrap import LOCAL_OWNER, Studio
 from backend.errors import NotFound
+from backend.imaging.devices import Device
 
 MAX_PAGE = 200
 _ID = r"^[A-Za-z0-9_.-]{1,64}$"
@@ -63,6 +64,6 @@ async def _persona_of_path(persona_id: Identifier, opened: OpenStudio) -> str:
 PersonaId = Annotated[str, Depends(_persona_of_path)]
 
 
-async def count_devices(opened: Studio) -> tuple[Any, ...]:
+async def count_devices(opened: Studio) -> tuple[Device, ...]:
     """Return the devices, counted off the event loop: the first count may import torch."""
     return await asyncio.to_thread(opened.models.devices)

@@ -69,14 +69,25 @@ class BatchRunner:
             # Counted in a thread, for the first count may import torch
             await asyncio.to_thread(self._studio.models.devices)
             view = await self._studio.batches.run(batch_id)
-        except NotFound as exc:
-            log.info("batch.gone", reason=exc.message)
         except Exception:
-            log.exception("batch.failed")
-            self._retry_later(batch_id)
+            if await self._is_gone(batch_id):
+                log.info("batch.gone")
+            else:
+                log.exception("batch.failed")
+                self._retry_later(batch_id)
         else:
             self._failures.pop(batch_id, None)
             log.info("batch.finished", **{state.value: n for state, n in view.counts.items()})
+
+    async def _is_gone(self, batch_id: str) -> bool:
+        """Tell whether somebody deleted the batch, or its persona, meanwhile."""
+        try:
+            await self._studio.batches.show(batch_id)
+        except NotFound:
+            return True
+        except Exception:
+            log.exception("batch.unreadable")
+        return False
 
     def _retry_later(self, batch_id: str) -> None:
         failures = self.failures(batch_id)

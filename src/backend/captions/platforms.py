@@ -1,7 +1,7 @@
-"""What each platform allows a caption to be. Data, with the date it was looked up.
+"""The limits that a caption keeps to, by platform.
 
-Figures are the platforms' own documented limits as of 2026; lengths are counted the strict way
-where a platform counts in its own way, so that what fits here fits there.
+They are the studio's own and on the safe side: where a platform counts in a way of its own, lengths
+are counted the strict way, so that what fits here fits there.
 """
 
 from __future__ import annotations

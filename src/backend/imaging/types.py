@@ -99,11 +99,10 @@ class ImageRequest:
         Raises:
             InvalidRequest: `details["errors"]` lists every faulty field.
         """
-        values = dict(options)
+        values = {name: value for name, value in options.items() if value is not None}
         if "size" in values:
             values["width"], values["height"] = _sides(values.pop("size"))
-        if values.get("seed") is None:
-            values["seed"] = secrets.randbelow(SEED_LIMIT)
+        values.setdefault("seed", secrets.randbelow(SEED_LIMIT))
         faults = [*_text_faults("prompt", prompt, required=True), *_faults(values)]
         if faults:
             raise InvalidRequest(
@@ -246,12 +245,12 @@ def _faults(values: Mapping[str, Any]) -> list[dict[str, str]]:
     for name, value in values.items():
         if name not in known:
             found.append(_fault(name, f"is not an option; these are: {', '.join(sorted(known))}"))
-        elif value is None:
-            continue
         elif name in _NUMBERS:
             found += _number_faults(name, value)
         elif name in _TEXTS:
             found += _text_faults(name, value)
+        elif not isinstance(value, Mapping):
+            found.append(_fault(name, "must be traits by name"))
     return found
 
 

@@ -138,6 +138,26 @@ class BatchService:
         async with self._database.read() as session:
             return await BatchRepository(session).unfinished()
 
+    async def retry_failed(self, batch_id: str) -> BatchView:
+        """Queue again the items that failed for a reason that may pass, and open the batch.
+
+        Items whose prompt was refused stay failed, since the same prompt is refused again.
+
+        Raises:
+            NotFound: there is no such batch.
+        """
+        async with self._database.write() as session:
+            repository = BatchRepository(session)
+            batch = await repository.get(batch_id)
+            again = [i for i in await repository.items(batch_id) if _may_pass(i)]
+            for item in again:
+                item.state = ItemState.QUEUED
+                item.error = None
+                item.finished_at = None
+            if again:
+                batch.finished_at = None
+        return await self.show(batch_id)
+
     async def run(self, batch_id: str) -> BatchView:
         """Render what is not rendered, caption what has no caption, and close the batch."""
         await self.render(batch_id)
@@ -302,6 +322,10 @@ def _item(prompt: str, seed: int, position: int) -> BatchItemModel:
             finished_at=now(),
         )
     return BatchItemModel(position=position, prompt=prompt, seed=own, state=ItemState.QUEUED)
+
+
+def _may_pass(item: BatchItemModel) -> bool:
+    return item.state == ItemState.FAILED and (item.error or {}).get("code") != InvalidRequest.code
 
 
 def _storable(prompt: str) -> str:
