@@ -37,6 +37,7 @@ def print_json(value: Mapping[str, Any]) -> None:
 def print_line(text: str) -> None:
     """Write one line of plain text to stdout."""
     sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -70,21 +70,34 @@ def upgrade(as_json: AsJson = False) -> None:
 
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
 ) -> None:
-    """Serve the API."""
+    """Serve the API; a fresh home is made and brought up to date first."""
+    import socket
+
     import uvicorn
 
     from backend.api.app import create_app
     from backend.config import load_settings
+    from backend.errors import ConfigurationError
     from backend.logs import configure_logs
 
     settings = load_settings()
     configure_logs(settings.log_level, as_json=settings.log_json)
-    uvicorn.run(
+    options = uvicorn.Config(
         create_app(settings),
-        host=host,
-        port=port,
         log_config=None,
+        access_log=False,  # the API logs its requests itself
         timeout_graceful_shutdown=3,
     )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family)
+    except OSError as exc:
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {exc.strerror}.") from exc
+    address = f"[{host}]" if ":" in host else host
+    print_line(f"Gator is at http://{address}:{listening.getsockname()[1]} (API: /docs)")
+    server = uvicorn.Server(options)
+    server.run([listening])
+    if not server.started:
+        raise typer.Exit(1)

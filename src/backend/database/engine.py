@@ -8,8 +8,8 @@ outside SQLite 3.7.0 to 3.51.2, whose WAL reset can lose a commit; else the roll
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +45,25 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
-        """Open a transaction that commits at the end of the block, or rolls back."""
-        async with self._writing.begin() as session:
-            yield session
+        """Open a transaction that commits at the end of the block, or rolls back.
+
+        Raises:
+            StorageError: the database is locked, full, read-only or gone; nothing was written.
+        """
+        with _storage_errors():
+            async with self._writing.begin() as session:
+                yield session
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """Open a session for reading; nothing it changes is kept."""
-        async with self._reading() as session:
-            yield session
+        """Open a session for reading; nothing it changes is kept.
+
+        Raises:
+            StorageError: the database does not answer.
+        """
+        with _storage_errors():
+            async with self._reading() as session:
+                yield session
 
     async def ping(self) -> None:
         """Ask the database for one row.
@@ -61,15 +71,20 @@ class Database:
         Raises:
             StorageError: it does not answer.
         """
-        try:
-            async with self.read() as session:
-                await session.execute(text("SELECT 1"))
-        except (OperationalError, OSError) as exc:
-            raise StorageError(f"the database does not answer: {exc}") from exc
+        async with self.read() as session:
+            await session.execute(text("SELECT 1"))
 
     async def close(self) -> None:
         """Give all connections back."""
         await self.engine.dispose()
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as exc:
+        raise StorageError(f"the database cannot be used: {exc.orig or exc}") from exc
 
 
 def ensure_sqlite_folder(url: str) -> None:

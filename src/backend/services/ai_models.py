@@ -59,6 +59,15 @@ class AIModelManager:
         """Return the image models as cards, as `available_models` lists them now."""
         return [_card(entry) for entry in self._entries()]
 
+    def choose(self, request: ImageRequest) -> ModelCard:
+        """Choose the model that serves a request.
+
+        Raises:
+            ModelNotAvailable: the one it names, or any at all, is not usable here.
+            UnsupportedTask: it cannot make that size.
+        """
+        return choose_model(request, self.cards(), self._settings.image_model)
+
     def devices(self) -> tuple[Device, ...]:
         """Return the devices there are now: those configured, else every GPU, else CPU slots."""
         return resolve_devices(self._settings.devices, cpu_slots=self._cpu_slots)
@@ -89,7 +98,7 @@ class AIModelManager:
             GatorError: the device or the provider failed.
         """
         request = ImageRequest.from_call(prompt, kwargs)
-        card = choose_model(request, self.cards(), self._settings.image_model)
+        card = self.choose(request)
         return (await self._backend_of(card).generate(request, card)).as_dict()
 
     async def generate_images_batch(

@@ -93,8 +93,10 @@ class BatchService:
             NotFound: there is no such persona.
             Conflict: its base image is not approved.
             InvalidRequest: an option is wrong, or there are no prompts or too many.
+            ModelError: there is no such model, or it cannot make that size.
         """
-        _check(prompts, options)
+        _check_prompts(prompts)
+        self._check_options(options)
         seed = secrets.randbelow(SEED_LIMIT) if seed is None else seed
         async with self._database.write() as session:
             persona = await PersonaRepository(session).find(name_or_id)
@@ -204,6 +206,10 @@ class BatchService:
             async with self._database.write() as session:
                 (await BatchRepository(session).get(batch_id)).finished_at = now()
 
+    def _check_options(self, options: Mapping[str, Any]) -> None:
+        """Refuse what no item could be made with, before anything is written."""
+        self._models.choose(ImageRequest.from_call("the options alone are checked", options))
+
     async def _look(self, batch: BatchModel) -> dict[str, Any]:
         """Return what makes a picture this persona's: its words, its name, its approved look."""
         if batch.persona_id is None:
@@ -282,13 +288,12 @@ class BatchService:
             content.captioned_at = now()
 
 
-def _check(prompts: Sequence[str], options: Mapping[str, Any]) -> None:
+def _check_prompts(prompts: Sequence[str]) -> None:
     if not 1 <= len(prompts) <= MAX_ITEMS:
         message = f"has {len(prompts)} entries; 1 to {MAX_ITEMS:,} are taken"
         raise InvalidRequest(
             f"prompts: {message}", {"errors": [{"field": "prompts", "message": message}]}
         )
-    ImageRequest.from_call("only the options are checked here", options)
 
 
 def _require_approved(persona: PersonaModel) -> None:
