@@ -34,6 +34,9 @@ def test_a_persona_is_written_shown_changed_listed_and_carried_out(
     assert cli.json("persona", "export", "Mira", "-o", str(file))["file"] == str(file)
     cli.json("persona", "import", str(file))
     assert cli.json("persona", "list")["total"] == 2
+    twice = cli.run("persona", "show", "Mira")
+    assert twice.returncode == 1
+    assert "2 personas are called 'Mira'; say which by its id" in twice.stderr
 
 
 def test_the_whole_way_by_hand(cli: Cli, tmp_path: Path) -> None:

@@ -204,6 +204,18 @@ async def test_available_models_may_be_replaced_between_calls() -> None:
     assert [call[0] for call in manager.calls] == ["local", "cloud"]
 
 
+@pytest.mark.parametrize("devices", ["cpu:1", "cpu:2"])
+async def test_a_named_model_serves_the_whole_batch(devices: str) -> None:
+    manager = Recorder(devices, [LOCAL, {**LOCAL, "name": "other"}])
+    await manager.generate_images_batch(["a", "b"], model="other")
+    assert [call[2]["model"] for call in manager.calls] == ["other", "other"]
+
+
+async def test_a_device_cannot_be_named_for_a_batch() -> None:
+    with pytest.raises(InvalidRequest, match="GATOR_DEVICES limits them"):
+        await Recorder("cpu:2", [LOCAL]).generate_images_batch(["a"], device_id=1)
+
+
 async def test_one_text_is_refused_instead_of_being_read_letter_by_letter() -> None:
     with pytest.raises(InvalidRequest, match="give a list"):
         await AIModelManager().generate_images_batch("portrait")  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from backend.errors import NotFound
+from backend.errors import Conflict, NotFound
 from backend.models.persona import PersonaModel
 
 
@@ -39,19 +39,34 @@ class PersonaRepository:
 
         Raises:
             NotFound: there is none.
+            Conflict: several have that name; their ids are listed.
         """
         persona = await self._session.get(PersonaModel, name_or_id)
-        return persona or await self._named(name_or_id)
+        if persona is not None:
+            return persona
+        found = await self.named(name_or_id)
+        if not found:
+            raise NotFound(
+                f"there is no persona {name_or_id!r}; `gator persona list` shows them.",
+                {"persona": name_or_id},
+            )
+        if len(found) > 1:
+            ids = [persona.id for persona in found]
+            raise Conflict(
+                f"{len(found)} personas are called {name_or_id!r}; say which by its id: "
+                f"{', '.join(ids)}.",
+                {"ids": ids},
+            )
+        return found[0]
 
-    async def named(self, name: str) -> PersonaModel | None:
-        """Return the oldest persona of a name, without regard to case."""
+    async def named(self, name: str) -> Sequence[PersonaModel]:
+        """Return the personas of a name, without regard to case, oldest first."""
         statement = (
             select(PersonaModel)
             .where(func.lower(PersonaModel.name) == name.lower())
             .order_by(PersonaModel.created_at, PersonaModel.id)
-            .limit(1)
         )
-        return (await self._session.scalars(statement)).first()
+        return (await self._session.scalars(statement)).all()
 
     async def page(self, *, limit: int, offset: int) -> tuple[Sequence[PersonaModel], int]:
         """Return a page of personas, oldest first, and how many there are."""
@@ -67,11 +82,3 @@ class PersonaRepository:
     async def delete(self, persona: PersonaModel) -> None:
         """Delete a persona with its versions, batches and content."""
         await self._session.delete(persona)
-
-    async def _named(self, name: str) -> PersonaModel:
-        persona = await self.named(name)
-        if persona is None:
-            raise NotFound(
-                f"there is no persona {name!r}; `gator persona list` shows them.", {"persona": name}
-            )
-        return persona

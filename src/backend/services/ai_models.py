@@ -117,15 +117,18 @@ class AIModelManager:
             One result a prompt; a failed one is `{"error", "prompt", "status": "failed"}`.
 
         Raises:
-            InvalidRequest: `prompts` is one text and not a list.
+            InvalidRequest: `prompts` is one text and not a list, or a device is named, since a
+                batch places itself.
         """
-        _refuse_one_text(prompts)
+        _refuse_misuse(prompts, kwargs)
         if not prompts:
             return []
         options = [_item_options(kwargs, index) for index in range(len(prompts))]
         model = self._local_model(kwargs.get("model"))
         if model is None:
             return await self._in_the_cloud(prompts, options)
+        for item in options:
+            item.pop("model", None)  # it is chosen, and handed on beside the options
         devices = self.devices()
         if len(devices) > 1:
             return await self._on_devices(prompts, options, model, devices)
@@ -214,9 +217,11 @@ def _card(entry: Mapping[str, Any]) -> ModelCard:
     return ModelCard(**{"kind": kind, "engine": "", "source": entry["name"], **known})
 
 
-def _refuse_one_text(prompts: object) -> None:
+def _refuse_misuse(prompts: object, options: Mapping[str, Any]) -> None:
     if isinstance(prompts, str):
         raise InvalidRequest("prompts: is one text; give a list with one text a picture")
+    if "device_id" in options:
+        raise InvalidRequest("device_id: a batch goes round all devices; GATOR_DEVICES limits them")
 
 
 def _item_options(options: Mapping[str, Any], index: int) -> dict[str, Any]:

@@ -129,11 +129,10 @@ class Demo:
         )
 
     async def _persona(self, new: PersonaCreate, *, fresh: bool) -> PersonaModel:
-        there = await self._personas.named(new.name)
-        if there and fresh:
-            await self._personas.delete(there.id)
-            there = None
-        return there or await self._personas.create(new)
+        there = list(await self._personas.named(new.name))
+        while there and fresh:
+            await self._personas.delete(there.pop().id)
+        return there[0] if there else await self._personas.create(new)
 
     async def _seed_and_approve(
         self, personas: Sequence[PersonaModel], progress: Progress, options: Mapping[str, Any]

@@ -90,8 +90,8 @@ class PersonaService:
             repository = PersonaRepository(session)
             await repository.delete(await repository.find(name_or_id))
 
-    async def named(self, name: str) -> PersonaModel | None:
-        """Return the persona of a name, if there is one."""
+    async def named(self, name: str) -> Sequence[PersonaModel]:
+        """Return the personas of a name, oldest first."""
         async with self._database.read() as session:
             return await PersonaRepository(session).named(name)
 

@@ -139,7 +139,8 @@ class DiffusionEngine:
             "device": self._context.device,
             "torch_threads": torch.get_num_threads(),
             "versions": {
-                "torch": torch.__version__,
+                # A str: unpickling torch's own type would import torch in the parent.
+                "torch": str(torch.__version__),
                 "diffusers": diffusers.__version__,
                 "transformers": transformers.__version__,
             },

@@ -1,0 +1,268 @@
+"""Two CPU slots against one, and both against bare loops that do the same work.
+
+Four ways to make the same pictures with the embedded portrait model: Gator with one and with two
+slots, a bare diffusers loop in one process and in two. All are warm before the clock starts, a
+round goes all four ways, and every picture must have the same bytes whichever way it was made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import report
+
+from backend.config import load_settings
+from backend.imaging.builtin.cards import WEIGHTS, cards
+from backend.services.ai_models import AIModelManager
+from backend.services.demo import examples_folder, read_personas, read_prompts
+
+MODEL = "portrait"
+BATCH_SEED = 2026
+CPU_THREADS = 1
+WARM_UPS = 5
+TARGET = 0.90
+MIB = 1 << 20
+JOB = ("prompt", "width", "height", "num_inference_steps", "guidance_scale", "seed")
+"""What a bare loop is told of a picture: these entries of its receipt."""
+
+
+class Made(NamedTuple):
+    """One way's share of a round."""
+
+    seconds: float
+    digests: list[str]
+
+
+class Slots:
+    """Gator with so many CPU slots."""
+
+    def __init__(self, slots: int, prompts: Sequence[str]) -> None:
+        persona = read_personas(examples_folder() / "personas")[0]
+        self._slots = slots
+        self._prompts = list(prompts)
+        self._options = {
+            "seed": BATCH_SEED,
+            "appearance": persona.appearance,
+            "identity": persona.name,
+        }
+        settings = load_settings(
+            devices=f"cpu:{slots}",
+            cpu_threads=CPU_THREADS,
+            model_dirs=(),
+            image_models=(),
+            image_model=MODEL,
+        )
+        self._manager = AIModelManager(settings)
+
+    def close(self) -> None:
+        """End the workers."""
+        asyncio.run(self._manager.close())
+
+    def warm_up(self) -> list[dict[str, Any]]:
+        """Render until every slot has; return the receipts, in the order of the prompts."""
+        served: set[str] = set()
+        for _ in range(WARM_UPS):
+            results = self._render()
+            served |= {result["device"] for result in results}
+            if len(served) == self._slots:
+                return [result["receipt"] for result in results]
+        return report.fail(f"of {self._slots} slots only {sorted(served)} took work")
+
+    def make(self) -> Made:
+        """Render all prompts, timed."""
+        started = time.perf_counter()
+        digests = [hashlib.sha256(result["image_data"]).hexdigest() for result in self._render()]
+        return Made(time.perf_counter() - started, digests)
+
+    def resident_bytes(self) -> list[int]:
+        """Return the resident memory of every worker."""
+        workers = self._manager.worker_stats().values()
+        return [psutil.Process(worker["pid"]).memory_info().rss for worker in workers]
+
+    def _render(self) -> list[dict[str, Any]]:
+        work = self._manager.generate_images_batch(self._prompts, **self._options)
+        results = asyncio.run(work)
+        for result in results:
+            if result["status"] != "completed":
+                report.fail(f"{result['prompt']!r}: {result['error']}")
+        return results
+
+
+class Bare:
+    """A process with a bare loop, `bare_loop.py`."""
+
+    def __init__(self) -> None:
+        threads = str(CPU_THREADS)
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("bare_loop.py")), str(WEIGHTS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # as Gator's workers: Linux shares the cores out by session
+            env={
+                **os.environ,
+                "CUDA_VISIBLE_DEVICES": "",
+                "OMP_NUM_THREADS": threads,
+                "MKL_NUM_THREADS": threads,
+                "TRANSFORMERS_VERBOSITY": "error",
+            },
+        )
+
+    def close(self) -> None:
+        """Close its stdin, so that it ends, and wait for that."""
+        self._process.communicate()
+
+    def start(self, jobs: Sequence[Mapping[str, Any]]) -> None:
+        """Hand it jobs; it begins at once."""
+        self._process.stdin.write(json.dumps(jobs) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> Any:
+        """Wait for what it says next."""
+        line = self._process.stdout.readline()
+        return json.loads(line) if line else report.fail("the bare loop ended")
+
+    def resident_bytes(self) -> int:
+        """Return its resident memory."""
+        return psutil.Process(self._process.pid).memory_info().rss
+
+
+def make_barely(processes: Sequence[Bare], jobs: Sequence[Mapping[str, Any]]) -> Made:
+    """Split the jobs evenly, start all processes at once, wait for the last; timed."""
+    digests = [""] * len(jobs)
+    started = time.perf_counter()
+    for place, process in enumerate(processes):
+        process.start(jobs[place :: len(processes)])
+    for place, process in enumerate(processes):
+        digests[place :: len(processes)] = process.answer()
+    return Made(time.perf_counter() - started, digests)
+
+
+@contextmanager
+def opened(prompts: Sequence[str]) -> Iterator[tuple[Slots, Slots, list[Bare]]]:
+    """Start everybody; the bare loops load while Gator's workers warm up."""
+    with ExitStack() as stack:
+        bare = [Bare(), Bare()]
+        slots = (Slots(1, prompts), Slots(2, prompts))
+        for one in (*bare, *slots):
+            stack.callback(one.close)
+        yield *slots, bare
+
+
+def measure(images: int, rounds: int) -> report.Report:
+    """Warm up, go the rounds, compare."""
+    if not portrait_loaded():
+        return report.Report(
+            skipped="the portrait model needs the extra `local` (torch, diffusers)"
+        )
+    written = read_prompts(examples_folder() / "prompts.txt")
+    prompts = [written[index % len(written)] for index in range(images)]
+    with opened(prompts) as (one, two, bare):
+        one.warm_up()
+        jobs = [{name: receipt[name] for name in JOB} for receipt in two.warm_up()]
+        for process in bare:
+            process.answer()
+        make_barely(bare, jobs)
+        made = report.interleave(
+            {
+                "gator_1_slot": one.make,
+                "bare_1_process": lambda: make_barely(bare[:1], jobs),
+                "gator_2_slots": two.make,
+                "bare_2_processes": lambda: make_barely(bare, jobs),
+            },
+            rounds,
+        )
+        memory = {
+            "parent": [psutil.Process().memory_info().rss],
+            "workers of 1 slot": one.resident_bytes(),
+            "workers of 2 slots": two.resident_bytes(),
+            "bare processes": [process.resident_bytes() for process in bare],
+        }
+    return summed_up(made, memory, images)
+
+
+def portrait_loaded() -> bool:
+    return any(card.loaded for card in cards() if card.name == MODEL)
+
+
+def summed_up(
+    made: Mapping[str, Sequence[Made]], memory: Mapping[str, Sequence[int]], images: int
+) -> report.Report:
+    """Turn seconds, digests and bytes into figures and claims."""
+    rates = {way: [images / m.seconds for m in rounds] for way, rounds in made.items()}
+    speeds = {way: report.spread(rate) for way, rate in rates.items()}
+    ratios = {
+        "two_slots_to_two_bare": report.ratio(rates["gator_2_slots"], rates["bare_2_processes"]),
+        "one_slot_to_one_bare": report.ratio(rates["gator_1_slot"], rates["bare_1_process"]),
+        "two_slots_to_one_slot": report.ratio(rates["gator_2_slots"], rates["gator_1_slot"]),
+        "two_bare_to_one_bare": report.ratio(rates["bare_2_processes"], rates["bare_1_process"]),
+    }
+    identical = len({tuple(m.digests) for rounds in made.values() for m in rounds}) == 1
+    resident = {who: [round(size / MIB) for size in sizes] for who, sizes in memory.items()}
+    no_torch = "torch" not in sys.modules
+    return report.Report(
+        figures={
+            "images": images,
+            "rounds": len(made["gator_1_slot"]),
+            "images_per_s": speeds,
+            "ratios": ratios,
+            "byte_identical": identical,
+            "sha256": made["gator_1_slot"][0].digests,
+            "resident_mib": resident,
+            "parent_without_torch": no_torch,
+        },
+        claims=[
+            report.at_least(
+                "2 slots / 2 bare processes, images/s",
+                ratios["two_slots_to_two_bare"]["median"],
+                TARGET,
+            ),
+            report.Claim(
+                "1 slot / 1 bare process, images/s", ratios["one_slot_to_one_bare"]["median"]
+            ),
+            report.Claim("2 slots / 1 slot, images/s", ratios["two_slots_to_one_slot"]["median"]),
+            report.holds("every way and round gives the same bytes", identical),
+            report.holds("the parent holds no weights (no torch)", no_torch),
+            report.Claim("the parent's resident memory, MiB", resident["parent"][0]),
+        ],
+        tables=[
+            report.spread_table("images/s", speeds),
+            report.spread_table("ratios", ratios),
+            ("resident memory, MiB", ("who", "each"), memory_rows(resident)),
+        ],
+    )
+
+
+def memory_rows(resident: Mapping[str, Sequence[int]]) -> list[tuple[str, str]]:
+    return [(who, ", ".join(map(str, sizes))) for who, sizes in resident.items()]
+
+
+def several(text: str) -> int:
+    """Read a number of pictures: one for each of two slots, at least."""
+    number = report.positive(text)
+    if number < 2:
+        raise argparse.ArgumentTypeError("must be 2 or more, a picture for each slot")
+    return number
+
+
+def main() -> None:
+    parser = report.arguments(__doc__, rounds=3)
+    parser.add_argument("--images", type=several, default=24, help="a round; default: %(default)s")
+    options = parser.parse_args()
+    report.show("pool_scaling", measure(options.images, options.rounds), as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()

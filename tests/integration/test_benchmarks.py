@@ -1,0 +1,79 @@
+"""The benchmarks run and tell what they are to tell; how fast is not a test's business."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+SPREAD = {"median", "lowest", "highest"}
+
+
+def run(name: str, *options: str) -> dict[str, Any]:
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--json", "--rounds", "1", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["benchmark"] == name
+    assert found["skipped"] is None
+    for claim in found["claims"]:
+        assert claim.keys() == {"claim", "figure", "target", "met"}
+        assert (claim["met"] is None) == (claim["target"] is None)
+    return found
+
+
+def test_pool_scaling_compares_slots_with_bare_loops() -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("diffusers")
+    figures = run("pool_scaling", "--images", "2")["figures"]
+    ways = {"gator_1_slot", "gator_2_slots", "bare_1_process", "bare_2_processes"}
+    assert figures["images_per_s"].keys() == ways
+    assert all(speed.keys() == SPREAD for speed in figures["images_per_s"].values())
+    assert figures["ratios"].keys() == {
+        "two_slots_to_two_bare",
+        "one_slot_to_one_bare",
+        "two_slots_to_one_slot",
+        "two_bare_to_one_bare",
+    }
+    assert figures["byte_identical"]
+    assert len(set(figures["sha256"])) == 2
+    assert {who: len(sizes) for who, sizes in figures["resident_mib"].items()} == {
+        "parent": 1,
+        "workers of 1 slot": 1,
+        "workers of 2 slots": 2,
+        "bare processes": 2,
+    }
+    assert figures["parent_without_torch"]
+
+
+def test_cli_startup_is_timed_against_a_bare_app() -> None:
+    figures = run("cli_startup")["figures"]
+    assert figures["seconds"].keys() == {"gator --help", "gator config", "bare typer app --help"}
+    assert figures["ratio_to_bare"].keys() == {"gator --help", "gator config"}
+    assert all(ratio.keys() == SPREAD for ratio in figures["ratio_to_bare"].values())
+    assert figures["heavy_imports"]["--help"] == []
+
+
+def test_api_startup_is_timed_against_a_bare_app() -> None:
+    figures = run("api_startup")["figures"]
+    assert figures["seconds_to_healthz"].keys() == {"new home", "known home", "bare FastAPI"}
+    assert figures["torch_room_loaded"] == []
+
+
+def test_captions_are_counted_for_every_example_persona() -> None:
+    personas = run("captions", "--captions", "20")["figures"]["personas"]
+    assert {figures["style"] for figures in personas.values()} == {
+        "professional",
+        "creative",
+        "tech",
+        "casual",
+    }
+    for figures in personas.values():
+        assert figures["ratio_to_jinja2"].keys() == SPREAD
+        assert 0 < figures["distinct"] <= 1
+        assert 0 <= figures["on_topic"] <= 1
