@@ -15,7 +15,7 @@ from typing import Any
 
 import report
 
-BENCHMARKS = ("pool_scaling", "cli_startup", "api_startup", "captions")
+BENCHMARKS = ("pool_scaling", "cli_startup", "api_startup", "captions", "migration")
 
 
 def run(name: str) -> dict[str, Any]:

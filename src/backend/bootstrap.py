@@ -9,19 +9,26 @@ from dataclasses import dataclass
 from backend.config import Settings
 from backend.database.engine import Database
 from backend.database.upgrade import upgrade
+from backend.models.account import LOCAL_OWNER
 from backend.services.ai_models import AIModelManager
+from backend.services.audit_service import AuditService
 from backend.services.base_image_workflow import BaseImageWorkflow
 from backend.services.batch_service import BatchService
+from backend.services.blob_check import BlobCheck
 from backend.services.content_generation_service import ContentGenerationService
 from backend.services.content_service import ContentService
 from backend.services.demo import Demo
 from backend.services.export_service import ExportService
+from backend.services.idempotency import IdempotencyKeys
+from backend.services.legacy_images import LegacyImages, LegacyReport
 from backend.services.persona_service import PersonaService
-from backend.storage.blobs import BlobStore
+from backend.services.pictures import Pictures
+from backend.services.spending import CloudSpending, clouds
+from backend.services.version_store import VersionStore
+from backend.storage.blobs import BlobStore, open_blobs
 from backend.storage.home import prepare_home
 
-LOCAL_OWNER = "owner"
-"""Who acts until there are accounts."""
+__all__ = ["LOCAL_OWNER", "Studio", "open_studio", "upgrade_studio"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +38,14 @@ class Studio:
     settings: Settings
     database: Database
     blobs: BlobStore
+    blob_check: BlobCheck
+    pictures: Pictures
     models: AIModelManager
+    spending: CloudSpending
     personas: PersonaService
     base_images: BaseImageWorkflow
+    audit: AuditService
+    idempotency: IdempotencyKeys
     captions: ContentGenerationService
     contents: ContentService
     batches: BatchService
@@ -59,11 +71,15 @@ async def open_studio(settings: Settings, *, cpu_slots: int = 1) -> AsyncIterato
         ConfigurationError: a setting names what is not there.
     """
     prepare_home(settings.home)
-    models = AIModelManager(settings, cpu_slots=cpu_slots)
     database = Database(settings.effective_database_url)
+    spending = CloudSpending(
+        database, price_usd=settings.cloud_price_usd, cap_usd=settings.cloud_spending_cap_usd
+    )
+    models = AIModelManager(settings, cpu_slots=cpu_slots, clouds=clouds(settings, spending))
     try:
         await upgrade(database)
-        studio = _build(settings, database, models)
+        await _legacy_images(settings, database).adopt_once()
+        studio = _build(settings, database, models, spending)
     except BaseException:
         await models.close()
         await database.close()
@@ -74,10 +90,34 @@ async def open_studio(settings: Settings, *, cpu_slots: int = 1) -> AsyncIterato
         await studio.close()
 
 
-def _build(settings: Settings, database: Database, models: AIModelManager) -> Studio:
-    blobs = BlobStore(settings.home / "blobs")
+async def upgrade_studio(settings: Settings) -> tuple[str | None, str, LegacyReport]:
+    """Bring a studio's database up to date; return the revisions before and after.
+
+    Legacy images are looked for too, those that were missing before among them.
+
+    Raises:
+        StorageError: the home or the database cannot be used.
+    """
+    prepare_home(settings.home)
+    database = Database(settings.effective_database_url)
+    try:
+        before, after = await upgrade(database)
+        return before, after, await _legacy_images(settings, database).adopt()
+    finally:
+        await database.close()
+
+
+def _legacy_images(settings: Settings, database: Database) -> LegacyImages:
+    blobs = open_blobs(settings.blobs_url, settings.home / "blobs")
+    return LegacyImages(database, VersionStore(database, blobs), settings.home)
+
+
+def _build(
+    settings: Settings, database: Database, models: AIModelManager, spending: CloudSpending
+) -> Studio:
+    blobs = open_blobs(settings.blobs_url, settings.home / "blobs")
     personas = PersonaService(database)
-    base_images = BaseImageWorkflow(database, blobs, models)
+    base_images = BaseImageWorkflow(database, blobs, models, self_approval=settings.self_approval)
     captions = ContentGenerationService(settings)
     batches = BatchService(database, blobs, models, captions)
     exports = ExportService(database, blobs, base_images, models.cards())
@@ -85,9 +125,14 @@ def _build(settings: Settings, database: Database, models: AIModelManager) -> St
         settings=settings,
         database=database,
         blobs=blobs,
+        blob_check=BlobCheck(database, blobs),
+        pictures=Pictures(blobs),
         models=models,
+        spending=spending,
         personas=personas,
         base_images=base_images,
+        audit=AuditService(database),
+        idempotency=IdempotencyKeys(database),
         captions=captions,
         contents=ContentService(database, blobs, captions),
         batches=batches,

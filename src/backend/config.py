@@ -12,11 +12,12 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backend.errors import ConfigurationError
@@ -26,6 +27,7 @@ _DEVICES = re.compile(r"auto|cpu(:[1-9]\d?)?|cuda(:\d+(,cuda:\d+)*)?")
 _DEVICES_ACCEPTED = (
     "auto (all GPUs, else one CPU slot), cpu:2 (two CPU slots), cuda (all GPUs), cuda:0,cuda:2"
 )
+_BLOB_STORES = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s?#]*)?|file:///[^\s?#]+")
 _DATABASES = ("sqlite+aiosqlite", "postgresql+psycopg")
 
 CommaSeparated = NoDecode
@@ -48,6 +50,11 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         None, description="sqlite+aiosqlite:///path or postgresql+psycopg://user:password@host/name"
     )
+    blobs_url: str | None = Field(
+        None,
+        description="s3://bucket/prefix (keys, region and endpoint from the standard AWS_ "
+        "variables), or file:///folder; the home's folder blobs where it is not set",
+    )
     devices: str = Field("auto", description=_DEVICES_ACCEPTED)
     cpu_threads: int = Field(
         1, ge=1, le=256, description="torch threads of each CPU slot, 1 to 256; part of a receipt"
@@ -69,19 +76,41 @@ class Settings(BaseSettings):
     )
     cloud_api_key: SecretStr | None = Field(None, description="the key of that endpoint")
     cloud_model: str | None = Field(None, description="the image model's name at that endpoint")
-    cloud_timeout_s: float = Field(120, gt=0, description="seconds an image may take, above 0")
+    cloud_timeout_s: float = Field(
+        120, gt=0, description="seconds one attempt at an image may take, above 0"
+    )
+    cloud_max_attempts: int = Field(
+        4, ge=1, le=10, description="attempts at an image where a failure may pass, 1 to 10"
+    )
+    cloud_image_hosts: Annotated[tuple[str, ...], CommaSeparated] = Field(
+        (), description="comma-separated hosts, beside the endpoint's own, that serve its images"
+    )
+    cloud_price_usd: Decimal | None = Field(
+        None, ge=0, le=10_000, description="US dollars that an image costs, such as 0.04"
+    )
+    cloud_spending_cap_usd: Decimal | None = Field(
+        None,
+        ge=0,
+        le=10_000_000,
+        description="US dollars a calendar month (UTC), where GATOR_CLOUD_PRICE_USD is set too",
+    )
     llm_base_url: str | None = Field(
         None, description="an OpenAI-compatible chat endpoint, http(s)://host/v1"
     )
     llm_api_key: SecretStr | None = Field(None, description="the key of that endpoint")
     llm_model: str | None = Field(None, description="the language model's name at that endpoint")
     llm_timeout_s: float = Field(8, gt=0, description="seconds a caption may take, above 0")
+    self_approval: Literal["auto", "yes", "no"] = Field(
+        "auto",
+        description="yes, no or auto: may who seeded a base image approve it too? auto lets the "
+        "owner of a single-user install, and nobody else",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "WARNING", description="DEBUG, INFO, WARNING or ERROR"
     )
     log_json: bool = Field(False, description="true for one JSON object a line")
 
-    @field_validator("model_dirs", "image_models", mode="before")
+    @field_validator("model_dirs", "image_models", "cloud_image_hosts", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -101,6 +130,20 @@ class Settings(BaseSettings):
     def _known_database(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(tuple(f"{d}://" for d in _DATABASES)):
             raise ValueError("not a database Gator speaks")
+        return value
+
+    @field_validator("blobs_url")
+    @classmethod
+    def _known_blob_store(cls, value: str | None) -> str | None:
+        if value is not None and not _BLOB_STORES.fullmatch(value):
+            raise ValueError("not a blob store Gator knows")
+        return value
+
+    @field_validator("cloud_spending_cap_usd")
+    @classmethod
+    def _cap_needs_a_price(cls, value: Decimal | None, info: ValidationInfo) -> Decimal | None:
+        if value is not None and info.data.get("cloud_price_usd") is None:
+            raise ValueError("no price to count with")
         return value
 
     @field_validator("cloud_base_url", "llm_base_url")

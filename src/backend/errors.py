@@ -2,12 +2,14 @@
 
     GatorError                   code, http_status, retryable
     ├ InvalidRequest · NotFound · Conflict
+    ├ PreconditionRequired · PreconditionFailed
     ├ Forbidden · TooLarge · NotReady
     ├ ConfigurationError         at start, naming the setting
     ├ StorageError               a database, blob folder or disk that cannot be used
     ├ ModelError                 ModelNotAvailable · ModelLoadFailed · UnsupportedTask
     ├ DeviceError                DeviceOutOfMemory · DeviceLost · GenerationFailed
     ├ ProviderError              ProviderNotConfigured · ProviderRateLimited · ProviderTimeout
+    ├ SpendingCapReached         what the cloud may cost in a month
     └ ContentRejected            policy, stated and never a side effect
 
 A message says what was wrong and what to do. `details` are plain JSON values, so an error crosses a
@@ -52,6 +54,20 @@ class Conflict(GatorError):
 
     code = "conflict"
     http_status = 409
+
+
+class PreconditionRequired(GatorError):
+    """A change has to say which revision it was decided on, and did not."""
+
+    code = "precondition_required"
+    http_status = 428
+
+
+class PreconditionFailed(GatorError):
+    """It was decided on a revision that is no longer the current one; read again and decide."""
+
+    code = "precondition_failed"
+    http_status = 412
 
 
 class Forbidden(GatorError):
@@ -171,6 +187,13 @@ class ProviderTimeout(ProviderError):
 
     code = "provider_timeout"
     http_status = 504
+
+
+class SpendingCapReached(GatorError):
+    """It would cost more than may be spent on clouds in this month."""
+
+    code = "spending_cap_reached"
+    http_status = 402
 
 
 class ContentRejected(GatorError):

@@ -111,7 +111,12 @@ def ask_for_batch(client: httpx2.Client, prompts: int, side: int) -> str:
     base = created.headers["location"] + "/base-image"
     seeded = client.post(f"{base}/generate-local", json={"model": "illustrated", "seed": 1})
     assert seeded.status_code == 201, seeded.text
-    assert client.post(f"{base}/approve", json={"version": 1}).json()["status"] == "approved"
+    assert (
+        client.post(f"{base}/approve", json={"version": 1}, headers={"If-Match": "*"}).json()[
+            "status"
+        ]
+        == "approved"
+    )
     wanted = {
         "persona_id": created.json()["id"],
         "prompts": [f"in scene {n}" for n in range(prompts)],

@@ -124,7 +124,12 @@ def approved(persona: Callable[..., dict[str, Any]]) -> Callable[[httpx2.Client]
         base = f"/api/v1/personas/{created['id']}/base-image"
         seeded = client.post(f"{base}/generate-local", json={"seed": 7, "model": "illustrated"})
         assert seeded.status_code == 201, seeded.text
-        assert client.post(f"{base}/approve", json={"version": 1}).status_code == 200
+        assert (
+            client.post(
+                f"{base}/approve", json={"version": 1}, headers={"If-Match": seeded.headers["etag"]}
+            ).status_code
+            == 200
+        )
         return str(created["id"])
 
     return made

@@ -18,10 +18,11 @@ import pytest
 from PIL import Image
 
 from backend.api.runner import BatchRunner
-from backend.bootstrap import open_studio
+from backend.bootstrap import LOCAL_OWNER, open_studio
 from backend.config import Settings
 from backend.models.persona import PersonaCreate
 
+ANY = {"If-Match": "*"}
 Persona = Callable[..., dict[str, Any]]
 Approved = Callable[[httpx2.Client], str]
 Finished = Callable[[httpx2.Client, str], dict[str, Any]]
@@ -52,7 +53,7 @@ def test_a_persona_is_created_read_changed_and_deleted(
     assert created.json()["style_preferences"]["own"] == {"a": [1, "ü"]}
     assert api.get(place).json() == created.json()
 
-    changed = api.patch(place, json={"name": "Vera Lind", "content_themes": ["film"]})
+    changed = api.patch(place, json={"name": "Vera Lind", "content_themes": ["film"]}, headers=ANY)
     assert changed.status_code == 200
     assert changed.json()["name"] == "Vera Lind"
     assert changed.json()["content_themes"] == ["film"]
@@ -82,7 +83,7 @@ def test_a_base_image_goes_from_nothing_to_approved(api: httpx2.Client, persona:
     place = api.post("/api/v1/personas", json=persona(name="Ada")).headers["location"]
     base = f"{place}/base-image"
     state = api.get(base).json()
-    assert (state["status"], state["allowed_actions"]) == ("pending_upload", ["seed"])
+    assert (state["status"], state["allowed_actions"]) == ("pending_upload", ["seed", "purge"])
 
     wanted = {"seed": 5, "model": "illustrated"}
     seeded = api.post(f"{base}/generate-local", json=wanted)
@@ -90,28 +91,28 @@ def test_a_base_image_goes_from_nothing_to_approved(api: httpx2.Client, persona:
     assert seeded.json()["status"] == "draft"
     assert seeded.headers["location"] == f"{base}/versions/1/image"
 
-    rejected = api.post(f"{base}/reject", json={"reason": "too dark"}).json()
+    rejected = api.post(f"{base}/reject", json={"reason": "too dark"}, headers=ANY).json()
     assert (rejected["status"], rejected["rejection_reason"]) == ("rejected", "too dark")
     assert api.post(f"{base}/generate-local", json=wanted).json()["current_version"] == 2
     versions = api.get(f"{base}/versions").json()["items"]
     assert [version["n"] for version in versions] == [1, 2]
     assert versions[1]["created_by"] == "owner"
 
-    assert api.post(f"{base}/approve", json={"version": 1}).status_code == 409
-    approved = api.post(f"{base}/approve", json={"version": None})
+    assert api.post(f"{base}/approve", json={"version": 1}, headers=ANY).status_code == 409
+    approved = api.post(f"{base}/approve", json={"version": None}, headers=ANY)
     assert approved.status_code == 200
     assert approved.json()["approved_version"] == 2
     assert approved.json()["approved_sha256"] == versions[1]["sha256"]
-    refused = api.post(f"{base}/generate-local", json=wanted)
+    refused = api.post(f"{base}/reject", json={"reason": "too late"}, headers=ANY)
     assert refused.status_code == 409
     assert refused.json()["state"] == "approved"
-    assert refused.json()["allowed_actions"] == []
+    assert refused.json()["allowed_actions"] == ["seed", "unlock", "purge"]
 
-    locked = api.patch(place, json={"appearance": "short hair"})
+    locked = api.patch(place, json={"appearance": "short hair"}, headers=ANY)
     assert locked.status_code == 409
     assert locked.json()["field"] == "appearance"
     assert "appearance" in locked.json()["detail"]
-    assert api.patch(place, json={"personality": "bold"}).status_code == 200
+    assert api.patch(place, json={"personality": "bold"}, headers=ANY).status_code == 200
 
 
 def test_of_many_approvers_one_wins(api: httpx2.Client, persona: Persona) -> None:
@@ -119,7 +120,9 @@ def test_of_many_approvers_one_wins(api: httpx2.Client, persona: Persona) -> Non
     api.post(f"{base}/generate-local", json={"model": "illustrated"})
     with ThreadPoolExecutor(16) as crowd:
         answers = list(
-            crowd.map(lambda _: api.post(f"{base}/approve", json={"version": 1}), range(16))
+            crowd.map(
+                lambda _: api.post(f"{base}/approve", json={"version": 1}, headers=ANY), range(16)
+            )
         )
     assert sorted(answer.status_code for answer in answers) == [200] + [409] * 15
 
@@ -218,7 +221,7 @@ def test_the_portrait_model_draws_base_image_and_batch(
     seeded = api.post(f"{place}/base-image/generate-local")
     assert seeded.status_code == 201, seeded.text
     assert seeded.json()["versions"][0]["kind"] == "diffusion"
-    api.post(f"{place}/base-image/approve", json={})
+    api.post(f"{place}/base-image/approve", json={}, headers=ANY)
     wanted = {"persona_id": place.rpartition("/")[2], "prompts": ["smiling"], "seed": 1}
     pictures = []
     for _ in range(2):
@@ -245,8 +248,10 @@ async def test_the_runner_outlives_a_failing_batch_and_goes_on_with_it(tmp_path:
     async with open_studio(Settings(home=tmp_path, devices="cpu:1")) as studio:
         new = PersonaCreate(name="Mo", appearance="grey hair", personality="calm")
         created = await studio.personas.create(new)
-        await studio.base_images.seed_local(created.id, actor="owner", model="illustrated", seed=1)
-        await studio.base_images.approve(created.id, None, actor="owner")
+        await studio.base_images.seed_local(
+            created.id, actor=LOCAL_OWNER, model="illustrated", seed=1
+        )
+        await studio.base_images.approve(created.id, None, actor=LOCAL_OWNER)
         view = await studio.batches.create(created.id, ["one", "two"], model="illustrated")
         blobs, aside = tmp_path / "blobs", tmp_path / "aside"
         blobs.rename(aside)

@@ -202,10 +202,13 @@ def test_a_base_image_with_a_wrong_option_leaves_everything_as_it_was(
     assert fields_of(api.post(seed, json={"seed": -1, "steps": 3})) == {"seed", "steps"}
     missing = problem_of(api.post(seed, json={"model": "none"}), 404, "model_not_available")
     assert "illustrated" in missing["available"]
-    assert fields_of(api.post(f"{base}/reject", json={"reason": " "})) == {"reason"}
-    assert fields_of(api.post(f"{base}/approve", json={"version": 0})) == {"version"}
-    refused = problem_of(api.post(f"{base}/approve", json={}), 409, "conflict")
-    assert refused["allowed_actions"] == ["seed"]
+    now = {"If-Match": "*"}
+    blank = api.post(f"{base}/reject", json={"reason": " "}, headers=now)
+    assert fields_of(blank) == {"reason"}
+    none = api.post(f"{base}/approve", json={"version": 0}, headers=now)
+    assert fields_of(none) == {"version"}
+    refused = problem_of(api.post(f"{base}/approve", json={}, headers=now), 409, "conflict")
+    assert refused["allowed_actions"] == ["seed", "purge"]
     assert api.get(base).json() == before
 
 

@@ -77,3 +77,10 @@ def test_captions_are_counted_for_every_example_persona() -> None:
         assert figures["ratio_to_jinja2"].keys() == SPREAD
         assert 0 < figures["distinct"] <= 1
         assert 0 <= figures["on_topic"] <= 1
+
+
+def test_the_migration_is_timed_against_a_bare_alter_table() -> None:
+    figures = run("migration", "--rows", "500")["figures"]
+    for database in ("SQLite", "PostgreSQL"):
+        assert len(figures[database]["seconds"]) == 4
+        assert all(ratio.keys() == SPREAD for ratio in figures[database]["ratio_to_bare"].values())

@@ -15,11 +15,14 @@ from backend.bootstrap import Studio, open_studio
 from backend.config import load_settings
 from backend.errors import Conflict, InvalidRequest, NotFound, StorageError
 from backend.imaging.types import item_seed
+from backend.models.account import Actor, Role
 from backend.models.batch import ItemState
 from backend.models.persona import PersonaCreate, PersonaUpdate
 from backend.services.persona_service import persona_as_toml, read_persona_file
 from tests.fixtures.solid_engine import CARD
 
+ANN = Actor("ann", Role.EDITOR)
+BOB = Actor("bob", Role.APPROVER)
 PERSONA = PersonaCreate(
     name="Mira",
     appearance="long red hair",
@@ -44,22 +47,24 @@ def use_solid_engine(studio: Studio) -> None:
 
 async def approved(studio: Studio) -> str:
     persona = await studio.personas.create(PERSONA)
-    await studio.base_images.seed_local(persona.id, actor="ann", seed=5)
-    await studio.base_images.approve(persona.id, None, actor="bob")
+    await studio.base_images.seed_local(persona.id, actor=ANN, seed=5)
+    await studio.base_images.approve(persona.id, None, actor=BOB)
     return persona.id
 
 
 async def test_from_pending_over_draft_to_approved(studio: Studio) -> None:
     persona = await studio.personas.create(PERSONA)
     view = await studio.base_images.show("mira")
-    assert (view.persona.base_image_status, view.allowed_actions) == ("pending_upload", ["seed"])
+    assert (view.persona.base_image_status, view.allowed_actions) == (
+        "pending_upload", ["seed", "purge"],
+    )  # fmt: skip
 
-    view = await studio.base_images.seed_local(persona.id, actor="ann", seed=5)
+    view = await studio.base_images.seed_local(persona.id, actor=ANN, seed=5)
     assert view.persona.base_image_status == "draft"
-    assert view.allowed_actions == ["seed", "approve", "reject"]
+    assert view.allowed_actions == ["seed", "approve", "reject", "purge"]
     assert not view.persona.appearance_locked
 
-    view = await studio.base_images.approve(persona.id, 1, actor="bob")
+    view = await studio.base_images.approve(persona.id, 1, actor=BOB)
     version, data = await studio.base_images.image(persona.id, 1)
     assert view.persona.base_image_status == "approved"
     assert view.persona.appearance_locked
@@ -74,46 +79,46 @@ async def test_from_pending_over_draft_to_approved(studio: Studio) -> None:
 
 async def test_rejected_waits_for_another_seed(studio: Studio) -> None:
     persona = await studio.personas.create(PERSONA)
-    await studio.base_images.seed_local(persona.id, actor="ann")
+    await studio.base_images.seed_local(persona.id, actor=ANN)
     with pytest.raises(InvalidRequest, match="reason"):
-        await studio.base_images.reject(persona.id, "  ")
-    view = await studio.base_images.reject(persona.id, "too dark")
+        await studio.base_images.reject(persona.id, "  ", actor=BOB)
+    view = await studio.base_images.reject(persona.id, "too dark", actor=BOB)
     assert (view.persona.base_image_status, view.persona.rejection_reason) == (
         "rejected", "too dark",
     )  # fmt: skip
-    view = await studio.base_images.seed_local(persona.id, actor="ann")
+    view = await studio.base_images.seed_local(persona.id, actor=ANN)
     assert [version.n for version in view.versions] == [1, 2]
 
 
 async def test_every_other_move_is_a_conflict_that_says_what_is_allowed(studio: Studio) -> None:
     persona = await studio.personas.create(PERSONA)
-    with pytest.raises(Conflict, match=r"cannot approve .* pending_upload; allowed now: seed"):
-        await studio.base_images.approve(persona.id, None, actor="bob")
-    await studio.base_images.seed_local(persona.id, actor="ann")
-    await studio.base_images.seed_local(persona.id, actor="ann")
+    with pytest.raises(Conflict, match=r"cannot approve .* pending_upload; allowed now: seed, p"):
+        await studio.base_images.approve(persona.id, None, actor=BOB)
+    await studio.base_images.seed_local(persona.id, actor=ANN)
+    await studio.base_images.seed_local(persona.id, actor=ANN)
     with pytest.raises(Conflict, match="version 1 is not the current one"):
-        await studio.base_images.approve(persona.id, 1, actor="bob")
-    await studio.base_images.approve(persona.id, 2, actor="bob")
-    with pytest.raises(Conflict, match="cannot seed"):
-        await studio.base_images.seed_local(persona.id, actor="ann")
+        await studio.base_images.approve(persona.id, 1, actor=BOB)
+    await studio.base_images.approve(persona.id, 2, actor=BOB)
+    with pytest.raises(Conflict, match=r"cannot reopen .* approved; allowed now: seed, unlock"):
+        await studio.base_images.reopen(persona.id, actor=BOB)
 
 
 async def test_a_seed_that_fails_leaves_everything_as_it_was(studio: Studio) -> None:
     persona = await studio.personas.create(PERSONA)
     with pytest.raises(Exception, match="paint has run out"):
-        await studio.base_images.seed_local(persona.id, actor="ann", prompt="fail")
+        await studio.base_images.seed_local(persona.id, actor=ANN, prompt="fail")
     view = await studio.base_images.show(persona.id)
     assert (view.persona.base_image_status, view.versions) == ("pending_upload", ())
 
 
 async def test_approval_checks_the_bytes(studio: Studio) -> None:
     persona = await studio.personas.create(PERSONA)
-    view = await studio.base_images.seed_local(persona.id, actor="ann")
+    view = await studio.base_images.seed_local(persona.id, actor=ANN)
     assert view.current
     blob = studio.blobs.folder / view.current.sha256[:2] / view.current.sha256[2:]
     blob.write_bytes(b"another picture")
     with pytest.raises(StorageError, match="damaged"):
-        await studio.base_images.approve(persona.id, None, actor="bob")
+        await studio.base_images.approve(persona.id, None, actor=BOB)
     assert (await studio.base_images.show(persona.id)).persona.base_image_status == "draft"
 
 

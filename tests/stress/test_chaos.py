@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from backend.bootstrap import Studio, open_studio
+from backend.bootstrap import LOCAL_OWNER, Studio, open_studio
 from backend.config import load_settings
 from backend.models.batch import ItemState
 from backend.models.persona import PersonaCreate
@@ -37,8 +37,8 @@ async def _run(home: Path, items: int, kills: int) -> list[str]:
         studio.models.available_models["image"] = [CARD.as_entry()]
         studio.models._pool._cards = (CARD,)
         persona = await studio.personas.create(PERSONA)
-        await studio.base_images.seed_local(persona.id, actor="ann", seed=1)
-        await studio.base_images.approve(persona.id, None, actor="ann")
+        await studio.base_images.seed_local(persona.id, actor=LOCAL_OWNER, seed=1)
+        await studio.base_images.approve(persona.id, None, actor=LOCAL_OWNER)
         prompts = [f"sleep:0.02 {i}" for i in range(items)]
         view = await studio.batches.create(persona.id, prompts, seed=SEED, captions=False)
         chaos = asyncio.create_task(_kill(studio, kills))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -11,8 +12,9 @@ from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 from starlette.types import Message, Receive, Scope, Send
 
-from backend.api import base_images, batches, content, personas, system
+from backend.api import base_image_views, base_images, batches, content, personas, system
 from backend.api.middleware import BodyLimit, LocalGuard, RequestContext
+from backend.api.multipart import MAX_FILE_BYTES, OVERHEAD_BYTES
 from backend.api.problems import Problem, install_handlers
 from backend.api.runner import BatchRunner
 from backend.bootstrap import open_studio
@@ -25,6 +27,12 @@ Gator makes pictures and captions of personas whose look was approved.
 A persona gets a base image, the base image is approved, and then batches of prompts become pictures
 of that persona, each with a caption. Errors are `application/problem+json` (RFC 9457).
 """
+LARGER_BODIES = (
+    (
+        re.compile(r"/api/v1/personas/[^/]+/base-image/upload"),
+        MAX_FILE_BYTES + OVERHEAD_BYTES,
+    ),
+)
 TAGS = [
     {"name": "personas", "description": "Who is shown and who speaks."},
     {"name": "base image", "description": "From no image to an approved look."},
@@ -90,11 +98,15 @@ def create_app(settings: Settings) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         generate_unique_id_function=_operation_id,
         lifespan=lifespan,
-        middleware=[Middleware(RequestContext), Middleware(LocalGuard), Middleware(BodyLimit)],
+        middleware=[
+            Middleware(RequestContext),
+            Middleware(LocalGuard),
+            Middleware(BodyLimit, larger=LARGER_BODIES),
+        ],
     )
     install_handlers(app)
     v1 = APIRouter(prefix="/api/v1")
-    for module in (personas, base_images, batches, content, system):
+    for module in (personas, base_image_views, base_images, batches, content, system):
         v1.include_router(module.router)
     app.include_router(system.root)
     app.include_router(v1)

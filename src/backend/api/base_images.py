@@ -1,43 +1,108 @@
-"""Routes of base images: seed, approve, reject, look."""
+"""Routes that move a base image: seed it, approve it, reject it, take it back."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
 
-from backend.api.dependencies import Actor, OpenStudio, PersonaId, count_devices
-from backend.api.images import IMAGE_RESPONSES, image_response
+from backend.api.dependencies import (
+    Actor,
+    Identifier,
+    OpenStudio,
+    PersonaId,
+    RequestId,
+    count_devices,
+)
+from backend.api.idempotency import DoOnce, answered
+from backend.api.multipart import read_form
+from backend.api.preconditions import ExpectedRevision, etag, tagged
 from backend.api.problems import problems
-from backend.api.schemas import Approve, Listing, Reject, SeedLocally
+from backend.api.schemas import Approve, Reason, SeedInCloud, SeedLocally, Upload
 from backend.errors import (
     Conflict,
+    ContentRejected,
     DeviceLost,
     DeviceOutOfMemory,
     GenerationFailed,
+    InvalidRequest,
     ModelLoadFailed,
     ModelNotAvailable,
     NotFound,
+    PreconditionFailed,
+    PreconditionRequired,
+    ProviderError,
+    ProviderNotConfigured,
+    ProviderRateLimited,
+    ProviderTimeout,
+    SpendingCapReached,
     UnsupportedTask,
 )
-from backend.models.base_image import BaseImageResponse, BaseImageVersionResponse
+from backend.models.base_image import BaseImageResponse, ConsentCreate
+from backend.services.base_image_view import BaseImageView
+from backend.services.idempotency import Answer
 
 router = APIRouter(prefix="/personas/{persona_id}/base-image", tags=["base image"])
 
-Version = Annotated[int, Path(ge=1, lt=2**31, description="A version's number, from 1.")]
+UPLOADS_AT_ONCE = 4
+"""How many uploads are held in memory; the others wait on disk."""
+
+_uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
+_SEEDED = "The state. `Location` leads to the new version's picture, `ETag` is the revision."
+_DECIDED: tuple[Any, ...] = (NotFound, PreconditionRequired, PreconditionFailed, Conflict)
+_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"multipart/form-data": {"schema": Upload.model_json_schema()}},
+    }
+}
+
+Seeds = Callable[[], Coroutine[Any, Any, BaseImageView]]
 
 
-@router.get("", summary="Read where the base image stands", responses=problems(NotFound))
-async def get_base_image(persona_id: PersonaId, studio: OpenStudio) -> BaseImageResponse:
-    """Return the state, what may be done in it, and all versions."""
-    return (await studio.base_images.show(persona_id)).response()
+@router.post(
+    "/upload",
+    status_code=201,
+    summary="Seed a base image with a picture of your own",
+    response_model=BaseImageResponse,
+    response_description=_SEEDED,
+    responses=problems(NotFound, Conflict, has_body=True),
+    openapi_extra=_FORM,
+)
+async def upload_base_image(
+    persona_id: PersonaId,
+    studio: OpenStudio,
+    actor: Actor,
+    once: DoOnce,
+    request: Request,
+    request_id: RequestId,
+) -> Response:
+    """Make a new version of a picture; what is served is drawn anew, without its metadata."""
+    async with read_form(request) as form:
+        if form.file is None:
+            raise _missing("file", "is missing; send the picture in a part of that name")
+        file = form.file
+        consent = _consent(form.fields)
+        asked = {"file": form.digest(), "fields": dict(form.fields)}
+
+        async def seeds() -> BaseImageView:
+            async with _uploading:
+                return await studio.base_images.seed_upload(
+                    persona_id, file.read(), actor=actor, consent=consent, request_id=request_id
+                )
+
+        return await once(asked, lambda: _seeded(request, seeds))
 
 
 @router.post(
     "/generate-local",
     status_code=201,
-    summary="Seed a base image with a model of this machine",
-    response_description="The state, a draft now. `Location` leads to the new version's picture.",
+    summary="Seed base images with a model of this machine",
+    response_model=BaseImageResponse,
+    response_description=_SEEDED,
     responses=problems(
         NotFound,
         Conflict,
@@ -54,62 +119,230 @@ async def generate_base_image_locally(
     persona_id: PersonaId,
     studio: OpenStudio,
     actor: Actor,
+    once: DoOnce,
     request: Request,
-    response: Response,
+    request_id: RequestId,
     wanted: SeedLocally | None = None,
-) -> BaseImageResponse:
-    """Make a new version; one that fails leaves everything as it was."""
-    await count_devices(studio)
-    options = wanted.model_dump(exclude_none=True) if wanted else {}
-    view = await studio.base_images.seed_local(persona_id, actor=actor, **options)
-    if view.current:
-        response.headers["Location"] = request.app.url_path_for(
-            "get_base_image_picture", persona_id=persona_id, n=str(view.current.n)
+) -> Response:
+    """Make new versions; what fails leaves everything as it was, and is told of in `failures`."""
+    options = (wanted or SeedLocally()).model_dump(exclude_none=True)
+
+    async def seeds() -> BaseImageView:
+        await count_devices(studio)
+        return await studio.base_images.seed_local(
+            persona_id, actor=actor, request_id=request_id, **options
         )
-    return view.response()
+
+    return await once(options, lambda: _seeded(request, seeds))
+
+
+@router.post(
+    "/generate-cloud",
+    status_code=201,
+    summary="Seed base images with the configured cloud",
+    response_model=BaseImageResponse,
+    response_description=_SEEDED,
+    responses=problems(
+        NotFound,
+        Conflict,
+        ModelNotAvailable,
+        UnsupportedTask,
+        ContentRejected,
+        SpendingCapReached,
+        ProviderNotConfigured,
+        ProviderRateLimited,
+        ProviderTimeout,
+        ProviderError,
+        has_body=True,
+    ),
+)
+async def generate_base_image_in_cloud(
+    persona_id: PersonaId,
+    studio: OpenStudio,
+    actor: Actor,
+    once: DoOnce,
+    request: Request,
+    request_id: RequestId,
+    wanted: SeedInCloud | None = None,
+) -> Response:
+    """Make new versions at a provider; what would pass the spending cap is refused beforehand.
+
+    `GET /api/v1/cloud/spending?count=` says what they would cost.
+    """
+    options = (wanted or SeedInCloud()).model_dump(exclude_none=True)
+
+    async def seeds() -> BaseImageView:
+        await studio.spending.check(options["count"])
+        return await studio.base_images.seed_cloud(
+            persona_id, actor=actor, request_id=request_id, **options
+        )
+
+    return await once(options, lambda: _seeded(request, seeds))
 
 
 @router.post(
     "/approve",
-    summary="Approve the base image",
-    responses=problems(NotFound, Conflict, has_body=True),
+    summary="Approve a candidate",
+    responses=problems(*_DECIDED, has_body=True),
 )
 async def approve_base_image(
-    persona_id: PersonaId, studio: OpenStudio, actor: Actor, chosen: Approve
+    persona_id: PersonaId,
+    studio: OpenStudio,
+    actor: Actor,
+    expected: ExpectedRevision,
+    request_id: RequestId,
+    response: Response,
+    chosen: Approve,
 ) -> BaseImageResponse:
-    """Approve the current version by its bytes, and lock the appearance."""
-    return (await studio.base_images.approve(persona_id, chosen.version, actor=actor)).response()
+    """Approve a candidate by its bytes, and lock the appearance.
+
+    Checked in this order: `If-Match` is there, it is current, the state allows it, and an upload
+    carries its attestation.
+    """
+    view = await studio.base_images.approve(
+        persona_id,
+        chosen.version,
+        actor=actor,
+        likeness_attestation=chosen.likeness_attestation,
+        expected_revision=expected,
+        request_id=request_id,
+    )
+    return _moved(response, view)
 
 
 @router.post(
     "/reject",
-    summary="Reject the base image",
-    responses=problems(NotFound, Conflict, has_body=True),
+    summary="Reject the draft",
+    responses=problems(*_DECIDED, has_body=True),
 )
 async def reject_base_image(
-    persona_id: PersonaId, studio: OpenStudio, why: Reject
+    persona_id: PersonaId,
+    studio: OpenStudio,
+    actor: Actor,
+    expected: ExpectedRevision,
+    request_id: RequestId,
+    response: Response,
+    why: Reason,
 ) -> BaseImageResponse:
-    """Reject the current version, with a reason; the persona waits for another seed."""
-    return (await studio.base_images.reject(persona_id, why.reason)).response()
+    """Reject the draft, with a reason; it waits for another seed, or to be reopened."""
+    view = await studio.base_images.reject(
+        persona_id, why.reason, actor=actor, expected_revision=expected, request_id=request_id
+    )
+    return _moved(response, view)
 
 
-@router.get("/versions", summary="List base image versions", responses=problems(NotFound))
-async def list_base_image_versions(
-    persona_id: PersonaId, studio: OpenStudio
-) -> Listing[BaseImageVersionResponse]:
-    """Return all versions, oldest first; none is ever overwritten."""
-    return Listing(items=(await studio.base_images.show(persona_id)).response().versions)
+@router.post("/reopen", summary="Reopen what was rejected", responses=problems(*_DECIDED))
+async def reopen_base_image(
+    persona_id: PersonaId,
+    studio: OpenStudio,
+    actor: Actor,
+    expected: ExpectedRevision,
+    request_id: RequestId,
+    response: Response,
+) -> BaseImageResponse:
+    """Make a rejected base image a draft again."""
+    view = await studio.base_images.reopen(
+        persona_id, actor=actor, expected_revision=expected, request_id=request_id
+    )
+    return _moved(response, view)
 
 
-@router.get(
-    "/versions/{n}/image",
-    summary="Read a base image's picture",
-    response_class=Response,
-    responses=IMAGE_RESPONSES | problems(NotFound),
+@router.post(
+    "/unlock",
+    summary="Take an approval back",
+    responses=problems(*_DECIDED, has_body=True),
 )
-async def get_base_image_picture(
-    persona_id: PersonaId, n: Version, studio: OpenStudio, request: Request
-) -> Response:
-    """Return the bytes of one version."""
-    version, data = await studio.base_images.image(persona_id, n)
-    return image_response(request, data=data, mime=version.mime, sha256=version.sha256)
+async def unlock_base_image(
+    persona_id: PersonaId,
+    studio: OpenStudio,
+    actor: Actor,
+    expected: ExpectedRevision,
+    request_id: RequestId,
+    response: Response,
+    why: Reason,
+) -> BaseImageResponse:
+    """Let the lock fall, with a reason; the persona is a draft again."""
+    view = await studio.base_images.unlock(
+        persona_id, why.reason, actor=actor, expected_revision=expected, request_id=request_id
+    )
+    return _moved(response, view)
+
+
+@router.post(
+    "/purge",
+    summary="Delete all versions",
+    responses=problems(*_DECIDED, has_body=True),
+)
+async def purge_base_image(
+    persona_id: PersonaId,
+    studio: OpenStudio,
+    actor: Actor,
+    expected: ExpectedRevision,
+    request_id: RequestId,
+    response: Response,
+    why: Reason,
+) -> BaseImageResponse:
+    """Delete pictures and what is known of them, with a reason; tombstones with the hashes stay."""
+    view = await studio.base_images.purge(
+        persona_id, why.reason, actor=actor, expected_revision=expected, request_id=request_id
+    )
+    return _moved(response, view)
+
+
+@router.post(
+    "/consents/{consent_id}/revoke",
+    summary="Take back the leave to show a person",
+    responses=problems(NotFound, Conflict, has_body=True),
+)
+async def revoke_consent(
+    persona_id: PersonaId,
+    consent_id: Identifier,
+    studio: OpenStudio,
+    actor: Actor,
+    request_id: RequestId,
+    response: Response,
+    why: Reason,
+) -> BaseImageResponse:
+    """Revoke a consent; where the approved version came with it, the lock falls."""
+    view = await studio.base_images.revoke_consent(
+        persona_id, consent_id, why.reason, actor=actor, request_id=request_id
+    )
+    return _moved(response, view)
+
+
+async def _seeded(request: Request, seeds: Seeds) -> Answer:
+    view = await seeds()
+    headers = {"ETag": etag(view.persona.revision)}
+    if view.current:
+        headers["Location"] = request.app.url_path_for(
+            "get_base_image_picture", persona_id=view.persona.id, n=str(view.current.n)
+        )
+    return answered(view.response(), 201, **headers)
+
+
+def _moved(response: Response, view: BaseImageView) -> BaseImageResponse:
+    tagged(response, view.persona.revision)
+    return view.response()
+
+
+def _consent(fields: Mapping[str, str]) -> ConsentCreate | None:
+    """Read the leave from a form; an empty field is one that was left out."""
+    given = {name: value for name, value in fields.items() if value.strip()}
+    try:
+        return Upload.model_validate({**given, "file": ""}).consent()
+    except ValidationError as exc:
+        faults = [
+            {
+                "field": ".".join(map(str, error["loc"])) or "consent_granted_by",
+                "message": error["msg"],
+                "location": "body",
+            }
+            for error in exc.errors()
+        ]
+        message = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
+        raise InvalidRequest(message, {"errors": faults}) from exc
+
+
+def _missing(field: str, message: str) -> InvalidRequest:
+    fault = {"field": field, "message": message, "location": "body"}
+    return InvalidRequest(f"{field}: {message}.", {"errors": [fault]})

@@ -12,11 +12,13 @@ from backend.api.dependencies import (
     Runner,
     require_persona,
 )
+from backend.api.idempotency import DoOnce, answered
 from backend.api.problems import problems
 from backend.api.schemas import BatchCreate, BatchSummary, Page
 from backend.errors import Conflict, NotFound
 from backend.models.batch import BatchItemResponse, BatchResponse
 from backend.services.batch_service import BatchView
+from backend.services.idempotency import Answer
 
 router = APIRouter(prefix="/batches", tags=["batches"])
 
@@ -25,26 +27,31 @@ router = APIRouter(prefix="/batches", tags=["batches"])
     "",
     status_code=202,
     summary="Ask for a batch of pictures",
+    response_model=BatchResponse,
     response_description="The batch as it was written down. `Location` leads to its progress.",
     responses=problems(NotFound, Conflict, has_body=True),
 )
 async def create_batch(
-    wanted: BatchCreate, studio: OpenStudio, runner: Runner, request: Request, response: Response
-) -> BatchResponse:
+    wanted: BatchCreate, studio: OpenStudio, runner: Runner, once: DoOnce, request: Request
+) -> Response:
     """Write a batch down for a persona whose base image is approved; it runs by itself."""
-    options = wanted.model_dump(
-        exclude={"persona_id", "prompts", "seed", "captions"}, exclude_none=True
-    )
-    view = await studio.batches.create(
-        await require_persona(studio, wanted.persona_id),
-        wanted.prompts,
-        seed=wanted.seed,
-        captions=wanted.captions,
-        **options,
-    )
-    runner.submit(view.batch.id)
-    response.headers["Location"] = request.app.url_path_for("get_batch", batch_id=view.batch.id)
-    return _response(view)
+
+    async def written() -> Answer:
+        options = wanted.model_dump(
+            exclude={"persona_id", "prompts", "seed", "captions"}, exclude_none=True
+        )
+        view = await studio.batches.create(
+            await require_persona(studio, wanted.persona_id),
+            wanted.prompts,
+            seed=wanted.seed,
+            captions=wanted.captions,
+            **options,
+        )
+        runner.submit(view.batch.id)
+        place = request.app.url_path_for("get_batch", batch_id=view.batch.id)
+        return answered(_response(view), 202, Location=place)
+
+    return await once(wanted.model_dump(), written)
 
 
 @router.get("", summary="List batches", responses=problems())

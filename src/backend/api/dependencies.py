@@ -11,6 +11,7 @@ from backend.api.runner import BatchRunner
 from backend.bootstrap import LOCAL_OWNER, Studio
 from backend.errors import NotFound
 from backend.imaging.devices import Device
+from backend.models import account
 
 MAX_PAGE = 200
 _ID = r"^[A-Za-z0-9_.-]{1,64}$"
@@ -33,14 +34,20 @@ def runner(request: Request) -> BatchRunner:
     return found
 
 
-def actor() -> str:
+def actor() -> account.Actor:
     """Return who acts: the local owner, until there are accounts."""
     return LOCAL_OWNER
 
 
+def request_id(request: Request) -> str:
+    """Return the request's id, as the answer and the log carry it."""
+    return str(request.state.request_id)
+
+
 OpenStudio = Annotated[Studio, Depends(studio)]
 Runner = Annotated[BatchRunner, Depends(runner)]
-Actor = Annotated[str, Depends(actor)]
+Actor = Annotated[account.Actor, Depends(actor)]
+RequestId = Annotated[str, Depends(request_id)]
 
 
 async def require_persona(opened: Studio, persona_id: str) -> str:

@@ -6,10 +6,13 @@ nobody foresaw; `LocalGuard` keeps other web pages out; `BodyLimit` bounds what 
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 import secrets
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from urllib.parse import SplitResult, urlsplit
 
 import structlog
@@ -22,6 +25,8 @@ from backend.errors import Forbidden, GatorError, TooLarge
 from backend.logs import get_logger
 
 MAX_BODY_BYTES = 1024 * 1024
+LINGER_BYTES = 32 * 1024 * 1024
+LINGER_S = 10.0
 REQUEST_ID = "X-Request-ID"
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -90,20 +95,35 @@ class LocalGuard:
 
 
 class BodyLimit:
-    """Refuse a body beyond the limit, by its declared length or while it is read."""
+    """Refuse a body beyond the limit, by its declared length or while it is read.
 
-    def __init__(self, app: ASGIApp, limit_bytes: int = MAX_BODY_BYTES) -> None:
+    Args:
+        app: what is served.
+        limit_bytes: of all bodies but those of `larger`.
+        larger: limits by the pattern of the path.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        limit_bytes: int = MAX_BODY_BYTES,
+        larger: Sequence[tuple[re.Pattern[str], int]] = (),
+    ) -> None:
         self._app = app
         self._limit_bytes = limit_bytes
+        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request whose body stays within the limit."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit = next((n for path, n in self._larger if path.fullmatch(scope["path"])), None)
+        limit = self._limit_bytes if limit is None else limit
+        send = _lingering(receive, send)
         declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and int(declared[:20]) > self._limit_bytes:
-            await _refuse(self._too_large(), scope, receive, send)
+        if declared.isdecimal() and int(declared[:20]) > limit:
+            await _refuse(_too_large(limit), scope, receive, send)
             return
         size = 0
 
@@ -111,16 +131,47 @@ class BodyLimit:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            if size > self._limit_bytes:
+            if size > limit:
                 # the framework lets its own exceptions through while it reads a body
-                raise HTTPException(413, self._too_large().message)
+                raise HTTPException(413, _too_large(limit).message)
             return message
 
         await self._app(scope, counted, send)
 
-    def _too_large(self) -> TooLarge:
-        limit = self._limit_bytes
-        return TooLarge(f"the body is larger than {limit:,} bytes.", {"limit_bytes": limit})
+
+def _lingering(receive: Receive, send: Send) -> Send:
+    """Let a client that is still sending read its 413, before the connection is closed.
+
+    The answer goes out at once. What still comes is thrown away for a while, since a connection
+    that is closed with bytes unread is reset, and the answer may be lost with it.
+    """
+    refused = False
+
+    async def rest() -> None:
+        size = 0
+        while size <= LINGER_BYTES:
+            message = await receive()
+            size += len(message.get("body", b""))
+            if message["type"] != "http.request" or not message.get("more_body"):
+                return
+
+    async def sending(message: Message) -> None:
+        nonlocal refused
+        if message["type"] == "http.response.start":
+            refused = message["status"] == TooLarge.http_status
+        if refused and message["type"] == "http.response.body" and not message.get("more_body"):
+            await send({**message, "more_body": True})
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LINGER_S):
+                    await rest()
+            message = {"type": "http.response.body", "body": b""}
+        await send(message)
+
+    return sending
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body is larger than {limit:,} bytes.", {"limit_bytes": limit})
 
 
 async def _refuse(exc: GatorError, scope: Scope, receive: Receive, send: Send) -> None:

@@ -75,6 +75,10 @@ def problem_response(
     sent = dict(headers or {})
     if "retry_after_s" in details:
         sent["Retry-After"] = str(max(1, round(float(details["retry_after_s"]))))
+    if exc.http_status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        sent["Connection"] = "close"  # the rest of the body is not waited for
+    if exc.http_status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        sent["Content-Range"] = f"bytes */{details['size_bytes']}"
     # ASCII, since a message may quote text that UTF-8 cannot hold
     content = json.dumps(body, ensure_ascii=True, default=str)
     return Response(content, exc.http_status, sent, media_type=MEDIA_TYPE)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+)
 
 from backend.imaging.types import PROMPT_LIMIT, SEED_LIMIT, SIDE_LIMIT
+from backend.models.base_image import MAX_CANDIDATES, ConsentCreate
 from backend.models.persona import CleanText, Words
 from backend.services.batch_service import MAX_ITEMS
 
@@ -52,28 +59,90 @@ class Listing(BaseModel, Generic[T]):
     items: list[T]
 
 
-class SeedLocally(RequestBody):
-    """How a base image is made here; all may be left out."""
+class Seeding(RequestBody):
+    """How base images are made; all may be left out."""
 
+    count: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = Field(
+        1, description="Candidates that are made side by side; approval picks one."
+    )
     seed: Seed | None = None
     model: ModelName | None = None
     prompt: Prompt | None = Field(
         None, description="What it shows beside the persona; a plain portrait if left out."
     )
+    width: Side | None = None
+    height: Side | None = None
+
+
+class SeedLocally(Seeding):
+    """How base images are made here; all may be left out."""
+
+    reference: bool = Field(
+        False, description="Start from the approved version's picture, else from the current one's."
+    )
     num_inference_steps: Steps | None = None
     guidance_scale: Guidance | None = None
+
+
+class SeedInCloud(Seeding):
+    """How base images are made by the configured cloud; all may be left out."""
+
+
+class Upload(BaseModel):
+    """A form with a picture; its file name is not read.
+
+    The other fields say whether it shows a real person, and by whose leave.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: Annotated[
+        str,
+        WithJsonSchema({"type": "string", "format": "binary"}),
+        Field(description="PNG, JPEG or WebP, at most 20 MiB, 256 to 8192 pixels a side, 40 MP."),
+    ]
+    consent_real_person: bool | None = Field(
+        None, description="Taken for true where the consent says who is shown or by whose leave."
+    )
+    consent_subject: str | None = Field(None, description="Who is shown.")
+    consent_granted_by: str | None = Field(None, description="By whose leave.")
+    consent_note: str | None = Field(None, description="Where the leave is kept, what it covers.")
+    consent_expires_at: datetime | None = Field(
+        None, description="Until when the leave holds; UTC where it names no zone."
+    )
+
+    def consent(self) -> ConsentCreate | None:
+        """Return the leave that was given; `None` where none of its fields was.
+
+        Raises:
+            ValidationError: a real person is shown, but nobody gave leave.
+        """
+        given = self.model_dump(exclude={"file"}, exclude_none=True)
+        if not given:
+            return None
+        named = {name.removeprefix("consent_"): value for name, value in given.items()}
+        if "subject" in named:
+            named["person"] = named.pop("subject")
+        named.setdefault("real_person", "person" in named or "granted_by" in named)
+        expires = named.get("expires_at")
+        if expires is not None and expires.tzinfo is None:
+            named["expires_at"] = expires.replace(tzinfo=UTC)
+        return ConsentCreate.model_validate(named)
 
 
 class Approve(RequestBody):
     """Which version is approved."""
 
     version: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
-        None, description="Must be the current version; that one is meant if it is left out."
+        None, description="One of the current candidates; the last is meant if it is left out."
+    )
+    likeness_attestation: bool = Field(
+        False, description="Required of an upload: it shows this persona, and may be used so."
     )
 
 
-class Reject(RequestBody):
-    """Why the current version is rejected."""
+class Reason(RequestBody):
+    """Why it is done; the audit log keeps it."""
 
     reason: Words = Field(examples=["the hair is too dark"])
 

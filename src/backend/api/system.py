@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from importlib.metadata import version
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.responses import RedirectResponse
 
 from backend.api.dependencies import OpenStudio, count_devices
@@ -14,6 +15,8 @@ from backend.api.problems import problems
 from backend.api.schemas import DeviceResponse, Health, Listing, ModelResponse, Readiness
 from backend.bootstrap import Studio
 from backend.errors import ConfigurationError, GatorError, NotReady
+from backend.models.spending import CloudSpendingResponse
+from backend.services.batch_service import MAX_ITEMS
 
 CHECK_TIMEOUT_S = 20.0
 VERSION = version("gator-studio")
@@ -69,6 +72,19 @@ async def list_devices(studio: OpenStudio) -> Listing[DeviceResponse]:
         for device in await count_devices(studio)
     ]
     return Listing(items=items)
+
+
+@router.get(
+    "/cloud/spending",
+    summary="Read what cloud images cost",
+    responses=problems(),
+)
+async def get_cloud_spending(
+    studio: OpenStudio,
+    count: Annotated[int, Query(ge=1, le=MAX_ITEMS, description="Of how many images?")] = 1,
+) -> CloudSpendingResponse:
+    """Return what was spent this month, what more images would cost, and whether they may."""
+    return await studio.spending.report(count)
 
 
 async def _devices(studio: Studio) -> str:

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from backend.cli import base_image, persona, studio, system
+from backend.cli import audit, base_image, blobs, persona, studio, system
 from backend.cli.output import report_error
 from backend.errors import ConfigurationError, GatorError, InvalidRequest
 
@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 app.add_typer(persona.app, name="persona")
 app.add_typer(base_image.app, name="base-image")
+app.add_typer(audit.app, name="audit")
+app.add_typer(blobs.app, name="blobs")
 app.add_typer(system.database, name="db")
 app.command()(studio.demo)
 app.command()(studio.generate)

@@ -47,25 +47,32 @@ def config(as_json: AsJson = False) -> None:
 
 @database.command()
 def upgrade(as_json: AsJson = False) -> None:
-    """Bring the database to the newest revision."""
+    """Bring the database to the newest revision, and adopt images from before there was one."""
     import asyncio
 
+    from backend.bootstrap import upgrade_studio
     from backend.config import load_settings
-    from backend.database.engine import Database
-    from backend.database.upgrade import upgrade as upgrade_database
 
-    async def work() -> tuple[str | None, str]:
-        opened = Database(load_settings().effective_database_url)
-        try:
-            return await upgrade_database(opened)
-        finally:
-            await opened.close()
-
-    before, after = asyncio.run(work())
+    before, after, legacy = asyncio.run(upgrade_studio(load_settings()))
+    missing = [{"persona": m.persona, "path": m.path, "problem": m.problem} for m in legacy.missing]
     if as_json:
-        print_json({"before": before, "after": after})
+        print_json(
+            {
+                "before": before,
+                "after": after,
+                "adopted": list(legacy.adopted),
+                "missing": missing,
+                "locks": list(legacy.locks),
+            }
+        )
         return
     print_line(f"revision {before or 'none'} → {after}")
+    for name in legacy.adopted:
+        print_line(f"adopted the image of {name} as version 1, a draft")
+    for one in legacy.missing:
+        print_line(f"the image of {one.persona} is missing: {one.path}: {one.problem}")
+    for name in legacy.locks:
+        print_line(f"the lock of {name} fell: nobody had approved its image")
 
 
 def serve(

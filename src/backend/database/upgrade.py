@@ -9,6 +9,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DatabaseError
@@ -39,8 +40,8 @@ def head_revision() -> str:
 
 async def current_revision(database: Database) -> str | None:
     """Return the revision a database is at; `None` where it has no history."""
-    async with _opened(database) as connection:
-        return await connection.run_sync(_revision)
+    async with opened(database) as connection:
+        return await connection.run_sync(revision_of)
 
 
 async def upgrade(database: Database, target: str = "head") -> tuple[str | None, str]:
@@ -49,64 +50,80 @@ async def upgrade(database: Database, target: str = "head") -> tuple[str | None,
     Raises:
         StorageError: the database cannot be opened or written.
     """
-    async with _opened(database, writing=True) as connection:
-        return await connection.run_sync(_upgrade, target)
+    async with opened(database, writing=True) as connection:
+        return await connection.run_sync(upgrade_on, target)
+
+
+async def downgrade(database: Database, target: str) -> tuple[str | None, str | None]:
+    """Downgrade in one transaction; return the revisions before and after.
+
+    What newer revisions keep in tables of their own goes with them.
+
+    Raises:
+        StorageError: the database cannot be opened or written.
+    """
+
+    def down(connection: Connection) -> tuple[str | None, str | None]:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        before = revision_of(connection)
+        command.downgrade(config, target)
+        return before, revision_of(connection)
+
+    async with opened(database, writing=True) as connection:
+        return await connection.run_sync(down)
 
 
 @asynccontextmanager
-async def _opened(database: Database, *, writing: bool = False) -> AsyncIterator[AsyncConnection]:
+async def opened(database: Database, *, writing: bool = False) -> AsyncIterator[AsyncConnection]:
     """Open a connection, in a transaction to write; its failure is a `StorageError`."""
-    engine = database.engine
     try:
         ensure_sqlite_folder(database.url.render_as_string(hide_password=False))
-        async with engine.begin() if writing else engine.connect() as connection:
-            yield connection
+        async with database.engine.connect() as connection:
+            if not writing:
+                yield connection
+                return
+            async with _foreign_keys_asleep(connection), connection.begin():
+                yield connection
     except (DatabaseError, OSError) as exc:
         raise StorageError(
             f"the database {database.url.render_as_string()} cannot be used: {exc.__cause__ or exc}"
         ) from exc
 
 
-def _upgrade(connection: Connection, target: str) -> tuple[str | None, str]:
+@asynccontextmanager
+async def _foreign_keys_asleep(connection: AsyncConnection) -> AsyncIterator[None]:
+    """Keep SQLite from deleting what refers to a table while a revision copies that table.
+
+    It can be said outside a transaction only, so it is said to the driver, which begins none.
+    """
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None  # noqa: S101 - it was just connected
+    await driver.execute("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+    finally:
+        await driver.execute("PRAGMA foreign_keys = ON")
+
+
+def upgrade_on(connection: Connection, target: str) -> tuple[str | None, str]:
+    """Upgrade inside a transaction that is open; return the revisions before and after."""
     config = alembic_config()
     config.attributes["connection"] = connection
-    before = _revision(connection)
+    script = ScriptDirectory.from_config(config)
+    before = revision_of(connection)
     if before is None and inspect(connection).has_table("personas"):
-        command.stamp(config, LEGACY_REVISION)
-    command.upgrade(config, target)
-    return before, str(_revision(connection))
+        MigrationContext.configure(connection).stamp(script, LEGACY_REVISION)
+    # what `command.upgrade` does, with the revisions read once
+    plan = script._upgrade_revs
+    with EnvironmentContext(config, script, fn=lambda at, _: plan(target, at)):
+        script.run_env()
+    return before, str(revision_of(connection))
 
 
-def _revision(connection: Connection) -> str | None:
+def revision_of(connection: Connection) -> str | None:
+    """Return the revision that the database of a connection is at; `None` without a history."""
     return MigrationContext.configure(connection).get_current_revision()
-
-
-async def add_base_image_status(database: Database) -> str:
-    """Bring a database to revision 0002 at least; return what was done, in words.
-
-    Raises:
-        StorageError: the database cannot be opened or written.
-    """
-    revision = await current_revision(database)
-    had_column, rows = await _look(database)
-    if revision is not None and revision >= STATUS_REVISION:
-        return f"nothing to do: the database is at revision {revision}; {rows} persona(s) kept."
-    await upgrade(database, STATUS_REVISION)
-    kept = (await _look(database))[1]
-    column = "column was there already" if had_column else "added column base_image_status"
-    return (
-        f"{column}, index is there; {kept} of {rows} persona(s) kept; revision {STATUS_REVISION}."
-    )
-
-
-async def _look(database: Database) -> tuple[bool, int]:
-    def look(connection: Connection) -> tuple[bool, int]:
-        inspector = inspect(connection)
-        if not inspector.has_table("personas"):
-            return False, 0
-        columns = {column["name"] for column in inspector.get_columns("personas")}
-        rows = connection.exec_driver_sql("SELECT count(*) FROM personas").scalar_one()
-        return "base_image_status" in columns, int(rows)
-
-    async with _opened(database) as connection:
-        return await connection.run_sync(look)

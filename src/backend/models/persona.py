@@ -49,6 +49,9 @@ class PersonaModel(Base):
         default=dict, server_default=text("'{}'")
     )
     base_appearance_description: Mapped[str | None] = mapped_column(Text)
+    image_style: Mapped[str | None] = mapped_column(Text)
+    negative_prompt: Mapped[str | None] = mapped_column(Text)
+    model_adapters: Mapped[list[dict[str, Any]] | None]
     base_image_path: Mapped[str | None] = mapped_column(String(500))
     base_image_status: Mapped[str] = mapped_column(
         String(20),
@@ -105,6 +108,7 @@ def _refuse_unstorable(value: object, depth: int = 0) -> None:
 CleanText = Annotated[str, AfterValidator(_text)]
 Name = Annotated[CleanText, Field(min_length=1, max_length=100)]
 Words = Annotated[CleanText, Field(min_length=1, max_length=2_000)]
+Style = Annotated[CleanText, Field(min_length=1, max_length=500)]
 Theme = Annotated[CleanText, Field(min_length=1, max_length=80)]
 
 
@@ -123,6 +127,15 @@ class StylePreferences(BaseModel):
         return self
 
 
+class ModelAdapter(BaseModel):
+    """A LoRA or another adapter that the persona's pictures are made with."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name = Field(examples=["watercolour"])
+    weight: float = Field(1.0, ge=-2, le=2, allow_inf_nan=False)
+
+
 class PersonaCreate(BaseModel):
     """A persona as written by a user: in a file, over the API or on the page."""
 
@@ -138,6 +151,13 @@ class PersonaCreate(BaseModel):
     )
     style_preferences: StylePreferences = Field(default_factory=StylePreferences)
     base_appearance_description: Words | None = None
+    image_style: Style | None = Field(
+        None, description="Words that every picture's prompt ends with.", examples=["film grain"]
+    )
+    negative_prompt: Words | None = Field(
+        None, description="What no picture should show.", examples=["text, watermark"]
+    )
+    model_adapters: list[ModelAdapter] | None = Field(None, max_length=8)
     base_image_status: Literal[BaseImageStatus.PENDING_UPLOAD] = Field(
         BaseImageStatus.PENDING_UPLOAD,
         description="Always `pending_upload`: the workflow alone moves it on.",
@@ -159,6 +179,9 @@ class PersonaUpdate(BaseModel):
     content_themes: list[Theme] | None = Field(None, max_length=50)
     style_preferences: StylePreferences | None = None
     base_appearance_description: Words | None = None
+    image_style: Style | None = None
+    negative_prompt: Words | None = None
+    model_adapters: list[ModelAdapter] | None = Field(None, max_length=8)
     base_image_status: BaseImageStatus | None = Field(
         None, description="Not the client's to set; any value is refused."
     )
@@ -176,6 +199,9 @@ class PersonaResponse(BaseModel):
     content_themes: list[str]
     style_preferences: dict[str, Any]
     base_appearance_description: str | None
+    image_style: str | None
+    negative_prompt: str | None
+    model_adapters: list[ModelAdapter] | None
     base_image_path: str | None
     base_image_status: BaseImageStatus
     appearance_locked: bool

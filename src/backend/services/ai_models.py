@@ -13,11 +13,11 @@ from backend.config import Settings, load_settings
 from backend.errors import InvalidRequest, ModelNotAvailable
 from backend.imaging.builtin.cards import cards as builtin_cards
 from backend.imaging.catalog import discover
-from backend.imaging.cloud.openai_images import OpenAIImages
 from backend.imaging.devices import Device, resolve_devices
 from backend.imaging.pool.pool import DevicePool
 from backend.imaging.selection import choose_model
 from backend.imaging.types import ImageBackend, ImageRequest, ModelCard, item_seed
+from backend.services.spending import clouds as configured_clouds
 
 CLOUD_CONCURRENCY = 4
 
@@ -31,9 +31,16 @@ class AIModelManager:
     Args:
         settings: read from the environment where none are given.
         cpu_slots: how many CPU slots `GATOR_DEVICES=auto` gives on a machine without a GPU.
+        clouds: whom to ask beside the devices; those of the settings where left out.
     """
 
-    def __init__(self, settings: Settings | None = None, *, cpu_slots: int = 1) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        cpu_slots: int = 1,
+        clouds: Sequence[ImageBackend] | None = None,
+    ) -> None:
         self._settings = settings or load_settings()
         self._cpu_slots = cpu_slots
         self._pool = DevicePool(
@@ -42,9 +49,8 @@ class AIModelManager:
             cpu_threads=self._settings.cpu_threads,
             start_timeout_s=self._settings.worker_start_timeout_s,
         )
-        self._backends: list[ImageBackend] = [self._pool]
-        if self._settings.cloud_base_url and self._settings.cloud_model:
-            self._backends.append(OpenAIImages.from_settings(self._settings))
+        clouds = configured_clouds(self._settings) if clouds is None else clouds
+        self._backends: list[ImageBackend] = [self._pool, *clouds]
         self.available_models: dict[str, list[dict[str, Any]]] = {
             "image": [card.as_entry() for backend in self._backends for card in backend.cards()]
         }
@@ -54,6 +60,11 @@ class AIModelManager:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    @property
+    def preferred_model(self) -> str | None:
+        """The name of the model to use where a request names none, as configured."""
+        return self._settings.image_model
 
     def cards(self) -> list[ModelCard]:
         """Return the image models as cards, as `available_models` lists them now."""

@@ -15,13 +15,15 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from backend.database.engine import Database
-from backend.errors import Conflict, GatorError, InvalidRequest
-from backend.imaging.types import PROMPT_LIMIT, SEED_LIMIT, ImageRequest, item_seed
+from backend.errors import GatorError, InvalidRequest, StorageError
+from backend.imaging.types import PROMPT_LIMIT, SEED_LIMIT, ImageRequest, ModelCard, item_seed
 from backend.models.base import now
 from backend.models.batch import BatchItemModel, BatchModel, ItemState
 from backend.models.content import ContentModel
-from backend.models.persona import BaseImageStatus, PersonaModel
+from backend.models.persona import PersonaModel
 from backend.repositories.base_images import BaseImageRepository
 from backend.repositories.batches import BatchRepository
 from backend.repositories.contents import ContentRepository
@@ -33,6 +35,8 @@ from backend.services.content_generation_service import (
     GenerationRequest,
 )
 from backend.services.content_service import RECENT_CAPTIONS, caption_detail
+from backend.services.leave import require_leave
+from backend.services.persona_look import look_options
 from backend.storage.blobs import BlobStore
 
 ATTEMPTS = 2
@@ -91,7 +95,7 @@ class BatchService:
 
         Raises:
             NotFound: there is no such persona.
-            Conflict: its base image is not approved.
+            Conflict: its base image is not approved, or the leave to show it does not hold.
             InvalidRequest: an option is wrong, or there are no prompts or too many.
             ModelError: there is no such model, or it cannot make that size.
         """
@@ -100,7 +104,7 @@ class BatchService:
         seed = secrets.randbelow(SEED_LIMIT) if seed is None else seed
         async with self._database.write() as session:
             persona = await PersonaRepository(session).find(name_or_id)
-            _require_approved(persona)
+            await require_leave(session, persona, persona.approved_version)
             key = _request_key(persona, prompts, seed, options) if reuse else None
             repository = BatchRepository(session)
             batch = await repository.with_key(key) if key else None
@@ -206,9 +210,9 @@ class BatchService:
             async with self._database.write() as session:
                 (await BatchRepository(session).get(batch_id)).finished_at = now()
 
-    def _check_options(self, options: Mapping[str, Any]) -> None:
+    def _check_options(self, options: Mapping[str, Any]) -> ModelCard:
         """Refuse what no item could be made with, before anything is written."""
-        self._models.choose(ImageRequest.from_call("the options alone are checked", options))
+        return self._models.choose(ImageRequest.from_call("the options alone are checked", options))
 
     async def _look(self, batch: BatchModel) -> dict[str, Any]:
         """Return what makes a picture this persona's: its words, its name, its approved look."""
@@ -216,32 +220,40 @@ class BatchService:
             return {}
         async with self._database.read() as session:
             persona = await PersonaRepository(session).get(batch.persona_id)
-            version = await BaseImageRepository(session).get(persona.id, batch.base_version or 0)
+            version = await BaseImageRepository(session).find(persona.id, batch.base_version)
         return {
-            "appearance": persona.appearance,
-            "identity": persona.name,
-            "look": version.look,
+            **look_options(persona, self._kind(batch.options)),
+            "look": version.look if version else {},
         }
+
+    def _kind(self, options: Mapping[str, Any]) -> str:
+        """Return the kind of model that draws a batch; each item says what is wrong with none."""
+        try:
+            return self._check_options(options).kind
+        except GatorError:
+            return ""
 
     async def _render_item(
         self, batch: BatchModel, item: BatchItemModel, options: Mapping[str, Any]
     ) -> None:
         for attempt in range(1, ATTEMPTS + 1):
-            await self._start_item(item)
             try:
+                await self._start_item(batch, item)
                 result = await self._models.generate_image(
                     item.prompt, **{**options, "seed": item.seed}
                 )
+                await self._finish_item(batch, item, result)
+            except StorageError:
+                raise
             except GatorError as exc:
                 if exc.retryable and attempt < ATTEMPTS:
                     continue
                 await self._fail_item(item, exc)
-            else:
-                await self._finish_item(batch, item, result)
             return
 
-    async def _start_item(self, item: BatchItemModel) -> None:
+    async def _start_item(self, batch: BatchModel, item: BatchItemModel) -> None:
         async with self._database.write() as session:
+            await _require_leave_still(session, batch)
             row = await BatchRepository(session).item(item.id)
             row.state = ItemState.RUNNING
             row.attempts += 1
@@ -259,6 +271,7 @@ class BatchService:
     ) -> None:
         sha256 = await self._blobs.put(result["image_data"])
         async with self._database.write() as session:
+            await _require_leave_still(session, batch)
             content = await ContentRepository(session).add(_content(batch, item, sha256, result))
             row = await BatchRepository(session).item(item.id)
             row.state = ItemState.DONE
@@ -296,13 +309,11 @@ def _check_prompts(prompts: Sequence[str]) -> None:
         )
 
 
-def _require_approved(persona: PersonaModel) -> None:
-    if persona.base_image_status != BaseImageStatus.APPROVED.value:
-        raise Conflict(
-            f"the base image of {persona.name} is {persona.base_image_status}, not approved; seed "
-            "and approve one first, so that every picture shows an approved look.",
-            {"state": persona.base_image_status},
-        )
+async def _require_leave_still(session: AsyncSession, batch: BatchModel) -> None:
+    """Refuse to go on with a batch whose look was taken back since it was begun."""
+    if batch.persona_id is not None:
+        persona = await PersonaRepository(session).get(batch.persona_id)
+        await require_leave(session, persona, batch.base_version)
 
 
 def _request_key(

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import backend
 from backend.errors import InvalidRequest
+from backend.models.account import Actor, Role
 from backend.models.batch import ItemState
 from backend.models.persona import BaseImageStatus, PersonaCreate, PersonaModel
 from backend.services.base_image_workflow import BaseImageWorkflow
@@ -24,7 +25,8 @@ from backend.services.export_service import ExportService
 from backend.services.persona_service import PersonaService, read_persona_files
 
 SEED = 2026
-APPROVER = "owner (demo)"
+SEEDER = Actor("demo", Role.EDITOR)
+APPROVER = Actor("owner (demo)", Role.APPROVER)
 
 
 class Progress(Protocol):
@@ -142,7 +144,7 @@ class Demo:
 
         async def one(persona: PersonaModel) -> None:
             if persona.base_image_status != BaseImageStatus.DRAFT.value:
-                await self._base_images.seed_local(persona.id, actor=APPROVER, seed=SEED, **options)
+                await self._base_images.seed_local(persona.id, actor=SEEDER, seed=SEED, **options)
             await self._base_images.approve(persona.id, None, actor=APPROVER)
             progress.advance("base images")
 

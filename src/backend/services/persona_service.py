@@ -13,13 +13,25 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from backend.database.engine import Database
 from backend.errors import Conflict, InvalidRequest
+from backend.models.account import LOCAL_OWNER, Actor
 from backend.models.persona import PersonaCreate, PersonaModel, PersonaUpdate
+from backend.repositories.events import EventRepository
 from backend.repositories.personas import PersonaRepository
+from backend.services.base_image_moves import log_deletion, require_revision
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
-LOCKED_FIELDS = ("appearance", "base_appearance_description")
-"""What approval of the base image locks."""
+LOCKED_FIELDS = (
+    "appearance",
+    "base_appearance_description",
+    "image_style",
+    "negative_prompt",
+    "model_adapters",
+)
+"""What approval of the base image locks, beside the base image itself."""
+
+CLEARABLE_FIELDS = frozenset(LOCKED_FIELDS) - {"appearance"}
+"""What may be set to nothing."""
 
 FILE_LIMIT_BYTES = 256 * 1024
 
@@ -56,12 +68,15 @@ class PersonaService:
         async with self._database.read() as session:
             return await PersonaRepository(session).page(limit=limit, offset=offset)
 
-    async def update(self, name_or_id: str, changes: PersonaUpdate) -> PersonaModel:
-        """Change the fields that are set; `None` clears the appearance description only.
+    async def update(
+        self, name_or_id: str, changes: PersonaUpdate, *, expected_revision: int | None = None
+    ) -> PersonaModel:
+        """Change the fields that are set; `None` clears those that may be empty.
 
         Raises:
             NotFound: there is no such persona.
             InvalidRequest: the status was given, which only the approval workflow moves.
+            PreconditionFailed: `expected_revision` is not the current one.
             Conflict: the field is locked by approval, or somebody else changed it meanwhile.
         """
         given = changes.model_dump(mode="json", exclude_unset=True)
@@ -69,31 +84,46 @@ class PersonaService:
         try:
             async with self._database.write() as session:
                 persona = await PersonaRepository(session).find(name_or_id)
+                require_revision(persona, expected_revision)
                 for field, value in given.items():
-                    if value is not None or field == "base_appearance_description":
+                    if value is not None or field in CLEARABLE_FIELDS:
                         _refuse_locked(persona, field, value)
                         setattr(persona, field, value)
                 await session.flush()
                 return persona
         except StaleDataError as exc:
-            raise Conflict(
-                "somebody else changed this persona meanwhile; read it again and repeat."
-            ) from exc
+            raise _changed_meanwhile() from exc
 
-    async def delete(self, name_or_id: str) -> None:
-        """Delete a persona with its versions, batches and content.
+    async def delete(
+        self, name_or_id: str, *, actor: Actor = LOCAL_OWNER, request_id: str | None = None
+    ) -> None:
+        """Delete a persona with its versions, batches and content; tombstones and events stay.
+
+        Its blobs stay until `gator blobs check` is told to mend.
 
         Raises:
             NotFound: there is no such persona.
+            Conflict: somebody else changed it meanwhile.
         """
-        async with self._database.write() as session:
-            repository = PersonaRepository(session)
-            await repository.delete(await repository.find(name_or_id))
+        try:
+            async with self._database.write() as session:
+                await EventRepository(session).lock()
+                repository = PersonaRepository(session)
+                persona = await repository.find(name_or_id)
+                await log_deletion(session, persona, actor, request_id)
+                await repository.delete(persona)
+                await session.flush()
+        except StaleDataError as exc:
+            raise _changed_meanwhile() from exc
 
     async def named(self, name: str) -> Sequence[PersonaModel]:
         """Return the personas of a name, oldest first."""
         async with self._database.read() as session:
             return await PersonaRepository(session).named(name)
+
+
+def _changed_meanwhile() -> Conflict:
+    return Conflict("somebody else changed this persona meanwhile; read it again and repeat.")
 
 
 def read_persona_file(path: Path) -> PersonaCreate:
@@ -157,6 +187,9 @@ def persona_as_toml(persona: PersonaModel) -> str:
     }
     if persona.base_appearance_description:
         values["base_appearance_description"] = persona.base_appearance_description
+    for field in ("image_style", "negative_prompt", "model_adapters"):
+        if value := getattr(persona, field):
+            values[field] = value
     return tomli_w.dumps({**values, "style_preferences": dict(persona.style_preferences)})
 
 
@@ -172,6 +205,15 @@ def _parsed(schema: type[Schema], values: Mapping[str, Any], source: str) -> Sch
         raise InvalidRequest(
             f"{source}: {len(faults)} fault(s):{lines}", {"errors": faults}
         ) from exc
+
+
+def refuse_status(changes: PersonaUpdate) -> None:
+    """Refuse a state of the base image, which only its workflow moves.
+
+    Raises:
+        InvalidRequest: naming the field.
+    """
+    _refuse_status(changes.model_dump(include={"base_image_status"}, exclude_unset=True))
 
 
 def _refuse_status(given: Mapping[str, Any]) -> None:

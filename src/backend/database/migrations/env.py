@@ -7,7 +7,9 @@ from alembic import context
 import backend.models.base_image
 import backend.models.batch
 import backend.models.content
-import backend.models.persona  # noqa: F401 - the tables register themselves
+import backend.models.idempotency
+import backend.models.persona
+import backend.models.spending  # noqa: F401 - the tables register themselves
 from backend.models.base import Base
 
 context.configure(

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
+import asyncio
+import ssl
 import time
+import uuid
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
-
-from PIL import Image, UnidentifiedImageError
+from typing import TYPE_CHECKING, Self
 
 from backend.config import Settings
-from backend.errors import (
-    GatorError,
-    ProviderError,
-    ProviderNotConfigured,
-    ProviderRateLimited,
-    ProviderTimeout,
-    UnsupportedTask,
-)
+from backend.errors import ProviderError, ProviderNotConfigured, UnsupportedTask
+from backend.imaging.cloud.retrying import RetryPolicy, retried
 from backend.imaging.types import GeneratedImage, ImageRequest, ModelCard
 
 if TYPE_CHECKING:
-    from openai import APIError, AsyncOpenAI
+    from openai import AsyncOpenAI
 
-MAX_IMAGE_BYTES = 64 * 1024**2
-MAX_PIXELS = 40_000_000
 _LOCAL_ONLY = ("num_inference_steps", "guidance_scale", "scheduler", "negative_prompt")
 
 
@@ -34,14 +24,36 @@ class OpenAIImages:
     """One image model at one endpoint.
 
     The SDK is imported, and the connection made, with the first image.
+
+    Args:
+        base_url: the endpoint, up to and including its version.
+        api_key: sent to that endpoint alone.
+        model: the image model's name there.
+        timeout_s: seconds one attempt may take.
+        provider: what results call it.
+        image_hosts: hosts beside the endpoint's own from which a picture may be fetched.
+        retries: how often and when to ask again.
+        tls: whom to trust when fetching a picture; the public authorities where left out.
     """
 
     def __init__(
-        self, *, base_url: str, api_key: str, model: str, timeout_s: float, provider: str = "openai"
+        self,
+        *,
+        base_url: str,
+        api_key: str,
+        model: str,
+        timeout_s: float,
+        provider: str = "openai",
+        image_hosts: tuple[str, ...] = (),
+        retries: RetryPolicy | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._base_url = base_url
         self._api_key = api_key
         self._timeout_s = timeout_s
+        self._image_hosts = image_hosts
+        self._retries = retries or RetryPolicy()
+        self._tls = tls
         self._client: AsyncOpenAI | None = None
         self._card = ModelCard(
             name=model,
@@ -69,6 +81,8 @@ class OpenAIImages:
             api_key=key.get_secret_value() if key else "none",
             model=settings.cloud_model,
             timeout_s=settings.cloud_timeout_s,
+            image_hosts=settings.cloud_image_hosts,
+            retries=RetryPolicy(max_attempts=settings.cloud_max_attempts),
         )
 
     def cards(self) -> Sequence[ModelCard]:
@@ -78,30 +92,30 @@ class OpenAIImages:
     async def generate(self, request: ImageRequest, card: ModelCard) -> GeneratedImage:
         """Have one image made at the endpoint.
 
-        The seed is not sent, since the images API has none: the result carries the request's,
-        and the receipt says that it had no say.
+        All attempts carry one `Idempotency-Key`, so that an endpoint that knows it makes, and
+        charges for, one picture. The seed is not sent, since the images API has none: the result
+        carries the request's, and the receipt says that it had no say.
 
         Raises:
             UnsupportedTask: the request sets something that the images API does not have.
-            ProviderTimeout, ProviderRateLimited, ProviderError: the endpoint failed.
+            ContentRejected: the provider's policy refuses the prompt.
+            ProviderTimeout, ProviderRateLimited, ProviderNotConfigured, ProviderError: the
+                endpoint failed; `details["may_be_charged"]` says whether a bill may come.
         """
-        import openai
+        from backend.imaging.cloud.answers import measured, picture_of
 
         _refuse_local_options(request)
         width, height = request.width or card.width, request.height or card.height
         prompt = ", ".join(filter(None, (request.appearance.strip(), request.prompt)))
         started = time.perf_counter()
-        try:
-            answer = await self._connect().images.generate(
-                model=card.source,
-                prompt=prompt,
-                n=1,
-                size=f"{width}x{height}",
-            )
-        except openai.APIError as exc:
-            raise _translated(exc, self._base_url) from exc
-        data = _decoded(answer)
-        file_format, width, height = _measured(data)
+        key = str(uuid.uuid4())
+        body, attempts = await retried(
+            lambda: self._ask(card.source, prompt, f"{width}x{height}", key), self._retries
+        )
+        data, url = picture_of(body)
+        if data is None:
+            data = await self._fetch(str(url))
+        file_format, width, height = await asyncio.to_thread(measured, data)
         return GeneratedImage(
             image_data=data,
             format=file_format,
@@ -113,7 +127,13 @@ class OpenAIImages:
             kind="cloud",
             device=card.provider,
             seconds={"render": round(time.perf_counter() - started, 4)},
-            receipt={"model": card.name, "prompt": prompt, "seed_used": False},
+            receipt={
+                "model": card.name,
+                "prompt": prompt,
+                "seed_used": False,
+                "attempts": attempts,
+                "answered_with": "url" if url else "b64_json",
+            },
         )
 
     async def close(self) -> None:
@@ -122,12 +142,75 @@ class OpenAIImages:
             await self._client.close()
             self._client = None
 
+    async def _ask(self, model: str, prompt: str, size: str, key: str) -> bytes:
+        """Make one attempt; return the body of the answer, read up to the limit."""
+        import openai
+        from httpx2 import RequestError
+
+        from backend.imaging.cloud.answers import CHARGED, MAX_ANSWER_BYTES, place_of, translated
+
+        body = bytearray()
+        try:
+            async with (
+                asyncio.timeout(self._timeout_s),
+                self._connect().images.with_streaming_response.generate(
+                    model=model,
+                    prompt=prompt,
+                    n=1,
+                    size=size,
+                    extra_headers={"Idempotency-Key": key},
+                ) as response,
+            ):
+                async for piece in response.iter_bytes():
+                    body += piece
+                    if len(body) > MAX_ANSWER_BYTES:
+                        where = place_of(self._base_url)
+                        raise ProviderError(f"{where} sent more than an image can be.", CHARGED)
+                if not 200 <= response.status_code < 300:
+                    raise ProviderError(
+                        f"{place_of(self._base_url)} redirects elsewhere (HTTP status "
+                        f"{response.status_code}); set GATOR_CLOUD_BASE_URL to where it leads."
+                    )
+        except openai.APIError as exc:
+            raise translated(exc, self._base_url) from exc
+        except TimeoutError as exc:
+            request = openai.APITimeoutError(request=None)  # type: ignore[arg-type]
+            raise translated(request, self._base_url) from exc
+        except RequestError as exc:
+            lost = openai.APIConnectionError(message=str(exc), request=exc.request)
+            raise translated(lost, self._base_url) from exc
+        return bytes(body)
+
+    async def _fetch(self, url: str) -> bytes:
+        from backend.imaging.cloud.answers import CHARGED, MAX_IMAGE_BYTES
+        from backend.imaging.cloud.fetching import FetchRules, fetch
+
+        rules = FetchRules.of(
+            self._base_url,
+            self._image_hosts,
+            max_bytes=MAX_IMAGE_BYTES,
+            timeout_s=self._timeout_s,
+            tls=self._tls,
+        )
+        try:
+            data, _ = await retried(lambda: fetch(url, rules), self._retries)
+        except ProviderError as exc:
+            exc.details |= CHARGED  # the picture was made, whoever did not get it
+            raise
+        return data
+
     def _connect(self) -> AsyncOpenAI:
         if self._client is None:
-            from openai import AsyncOpenAI
+            from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
             self._client = AsyncOpenAI(
-                base_url=self._base_url, api_key=self._api_key, timeout=self._timeout_s
+                base_url=self._base_url,
+                api_key=self._api_key,
+                timeout=self._timeout_s,
+                max_retries=0,  # it is we who ask again
+                http_client=DefaultAsyncHttpxClient(
+                    timeout=self._timeout_s, follow_redirects=False
+                ),
             )
         return self._client
 
@@ -140,42 +223,3 @@ def _refuse_local_options(request: ImageRequest) -> None:
             "local model.",
             {"options": given},
         )
-
-
-def _translated(exc: APIError, base_url: str) -> GatorError:
-    import openai
-
-    where = {"base_url": base_url}
-    if isinstance(exc, openai.APITimeoutError):
-        return ProviderTimeout(f"{base_url} did not answer in time.", where)
-    if isinstance(exc, openai.RateLimitError):
-        wait = exc.response.headers.get("retry-after")
-        return ProviderRateLimited(f"{base_url} asks to wait.", {**where, "retry_after_s": wait})
-    return ProviderError(f"{base_url} failed: {exc.message}", where)
-
-
-def _decoded(answer: Any) -> bytes:
-    encoded = answer.data[0].b64_json if answer.data else None
-    if not encoded:
-        raise ProviderError(
-            "the endpoint answered without b64_json; configure it to return images inline."
-        )
-    if len(encoded) > MAX_IMAGE_BYTES * 4 // 3 + 4:
-        raise ProviderError(f"the endpoint sent more than {MAX_IMAGE_BYTES // 1024**2} MiB.")
-    try:
-        return base64.b64decode(encoded, validate=True)
-    except binascii.Error as exc:
-        raise ProviderError(f"the endpoint's b64_json is not base64: {exc}") from exc
-
-
-def _measured(data: bytes) -> tuple[str, int, int]:
-    """Read format and size from the header; nothing is decoded before its size is bounded."""
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise ProviderError(f"the endpoint sent {width}x{height} pixels, too many.")
-            image.load()
-            return str(image.format).lower(), width, height
-    except (UnidentifiedImageError, OSError, SyntaxError) as exc:
-        raise ProviderError(f"the endpoint sent no PNG, JPEG or WebP: {exc}") from exc

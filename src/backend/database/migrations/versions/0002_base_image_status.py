@@ -21,17 +21,19 @@ INDEX = "ix_personas_base_image_status"
 
 
 def upgrade() -> None:
-    inspector = sa.inspect(op.get_bind())
-    if COLUMN not in {column["name"] for column in inspector.get_columns(TABLE)}:
+    there = op.get_bind().exec_driver_sql(f"SELECT * FROM {TABLE} LIMIT 0").keys()  # noqa: S608 - of our own
+    if COLUMN not in there:
         op.add_column(
             TABLE,
             sa.Column(COLUMN, sa.String(20), nullable=False, server_default="pending_upload"),
         )
-    if not any(index["column_names"] == [COLUMN] for index in inspector.get_indexes(TABLE)):
+        op.create_index(INDEX, TABLE, [COLUMN])
+        return
+    indexes = sa.inspect(op.get_bind()).get_indexes(TABLE)
+    if not any(index["column_names"] == [COLUMN] for index in indexes):
         op.create_index(INDEX, TABLE, [COLUMN])
 
 
 def downgrade() -> None:
     op.drop_index(INDEX, TABLE)
-    with op.batch_alter_table(TABLE) as table:
-        table.drop_column(COLUMN)
+    op.drop_column(TABLE, COLUMN)

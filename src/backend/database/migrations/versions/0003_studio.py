@@ -1,6 +1,13 @@
 """The studio: base image versions, batches, content, and the rule that ties lock to approval.
 
-Locks from before the approval workflow fall, since nobody approved those bytes.
+Locks from before the approval workflow fall, since nobody approved those bytes. What they were
+stays in `legacy_appearance_locked`, and comes back with a downgrade. No row is touched for it: the
+column is renamed and a new one put in its place.
+
+The CHECK that ties lock and approval is not held against rows that are there already, since this
+revision has just seen to them and reading them all would take longer than all the rest. PostgreSQL
+calls that NOT VALID. SQLite knows no such thing and, where there are rows, gets a pair of triggers
+that say the same; an empty table gets the CHECK, with the column `revision`.
 
 Revision: 0003, after 0002
 """
@@ -12,16 +19,27 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from backend.database.legacy import (
+    complete_legacy_personas,
+    persona_id_type,
+    restore_legacy_locks,
+    set_legacy_locks_aside,
+)
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
 
 PERSONA_ID = "personas.id"
+CHECK_NAME = "ck_personas_locked_iff_approved"
 CHECK = "appearance_locked = (base_image_status = 'approved')"
+NEW_CHECK = "NEW.appearance_locked = (NEW.base_image_status = 'approved')"
 
 
 def upgrade() -> None:
+    complete_legacy_personas(op)
+    _let_locks_fall()
     _complete_personas()
     _create_contents()
     _create_base_image_versions()
@@ -31,10 +49,14 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("batch_items", "batches", "base_image_versions", "contents"):
         op.drop_table(table)
-    with op.batch_alter_table("personas") as personas:
-        personas.drop_constraint(op.f("ck_personas_locked_iff_approved"), type_="check")
-        for column in _new_persona_columns():
-            personas.drop_column(column.name)
+    if op.get_bind().dialect.name == "sqlite":
+        for when in ("insert", "update"):
+            op.execute(f"DROP TRIGGER IF EXISTS {CHECK_NAME}_{when}")
+    else:
+        op.drop_constraint(op.f(CHECK_NAME), "personas", type_="check")
+    for column in reversed(_new_persona_columns()):  # the first to go takes SQLite's CHECK along
+        op.drop_column("personas", column.name)
+    restore_legacy_locks(op)
 
 
 def _new_persona_columns() -> list[sa.Column[Any]]:
@@ -44,21 +66,48 @@ def _new_persona_columns() -> list[sa.Column[Any]]:
         sa.Column("approved_by", sa.String(100)),
         sa.Column("approved_at", sa.DateTime(timezone=True)),
         sa.Column("rejection_reason", sa.Text()),
+        sa.Column("image_style", sa.Text()),
+        sa.Column("negative_prompt", sa.Text()),
+        sa.Column("model_adapters", sa.JSON()),
+        # last, since SQLite reads the whole table for every column that follows a CHECK
         sa.Column("revision", sa.Integer(), nullable=False, server_default=sa.text("1")),
     ]
 
 
-def _complete_personas() -> None:
-    there = {column["name"] for column in sa.inspect(op.get_bind()).get_columns("personas")}
-    op.execute("UPDATE personas SET appearance_locked = false WHERE appearance_locked")
+def _let_locks_fall() -> None:
+    set_legacy_locks_aside(op)
     op.execute(
         "UPDATE personas SET base_image_status = 'draft' WHERE base_image_status = 'approved'"
     )
-    with op.batch_alter_table("personas") as personas:
-        for column in _new_persona_columns():
-            if column.name not in there:
-                personas.add_column(column)
-        personas.create_check_constraint(op.f("ck_personas_locked_iff_approved"), sa.text(CHECK))
+
+
+def _complete_personas() -> None:
+    there = {column["name"] for column in sa.inspect(op.get_bind()).get_columns("personas")}
+    *columns, revision = [c for c in _new_persona_columns() if c.name not in there]
+    for column in columns:
+        op.add_column("personas", column)
+    if op.get_bind().dialect.name != "sqlite":
+        op.add_column("personas", revision)
+        op.execute(f"ALTER TABLE personas ADD CONSTRAINT {CHECK_NAME} CHECK ({CHECK}) {_unread()}")
+    elif _unread():
+        op.add_column("personas", revision)
+        for when in ("INSERT", "UPDATE"):
+            op.execute(
+                f"CREATE TRIGGER {CHECK_NAME}_{when.lower()} BEFORE {when} ON personas "
+                f"WHEN NOT ({NEW_CHECK}) "
+                f"BEGIN SELECT RAISE(ABORT, 'CHECK constraint failed: {CHECK_NAME}'); END"
+            )
+    else:
+        op.execute(
+            "ALTER TABLE personas ADD COLUMN revision INTEGER DEFAULT 1 NOT NULL "
+            f"CONSTRAINT {CHECK_NAME} CHECK ({CHECK})"
+        )
+
+
+def _unread() -> str:
+    """Return what a CHECK ends with where there are rows that need not be read for it."""
+    there = op.get_bind().exec_driver_sql("SELECT 1 FROM personas LIMIT 1").first()
+    return "NOT VALID" if there else ""
 
 
 def _picture_columns() -> list[sa.Column[Any]]:
@@ -85,7 +134,7 @@ def _picture_columns() -> list[sa.Column[Any]]:
 def _persona_id(*, nullable: bool) -> sa.Column[str]:
     return sa.Column(
         "persona_id",
-        sa.String(36),
+        persona_id_type(op),
         sa.ForeignKey(PERSONA_ID, ondelete="CASCADE"),
         nullable=nullable,
         index=True,

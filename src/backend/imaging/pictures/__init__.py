@@ -1,0 +1,1 @@
+"""A picture's bytes: its container, its pixels, and both made anew."""

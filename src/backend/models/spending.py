@@ -1,0 +1,44 @@
+"""What cloud images cost, a row a calendar month."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from pydantic import BaseModel, Field
+from sqlalchemy import BigInteger, CheckConstraint, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from backend.models.base import Base, UtcDateTime, now
+
+
+class CloudSpendingModel(Base):
+    """Money in millionths of a US dollar, so that sums are exact on every database.
+
+    What is reserved is for calls that are under way, or whose process ended in the midst of them;
+    it counts as spent, since the provider may charge for it.
+    """
+
+    __tablename__ = "cloud_spending"
+    __table_args__ = (
+        CheckConstraint("reserved_microusd >= 0 AND spent_microusd >= 0", name="not_negative"),
+    )
+
+    month: Mapped[str] = mapped_column(String(7), primary_key=True)
+    reserved_microusd: Mapped[int] = mapped_column(BigInteger, default=0)
+    spent_microusd: Mapped[int] = mapped_column(BigInteger, default=0)
+    images: Mapped[int] = mapped_column(BigInteger, default=0)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now, onupdate=now)
+
+
+class CloudSpendingResponse(BaseModel):
+    """What cloud images cost this month, and what more of them would."""
+
+    month: str = Field(description="A calendar month, in UTC.", examples=["2026-11"])
+    images: int = Field(description="Images that were paid for, or may have to be.")
+    spent_usd: Decimal
+    reserved_usd: Decimal = Field(description="For images that are being made.")
+    price_usd: Decimal | None = Field(description="Of one image; null where it is not configured.")
+    cap_usd: Decimal | None = Field(description="Of a month; null where there is none.")
+    estimated_usd: Decimal | None = Field(description="What the images asked about would cost.")
+    allowed: bool = Field(description="Whether they would stay within the cap.")
