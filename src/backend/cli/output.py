@@ -40,6 +40,11 @@ def print_line(text: str) -> None:
     sys.stdout.flush()
 
 
+def print_note(text: str) -> None:
+    """Write one line to stderr, beside the answer."""
+    sys.stderr.write(f"{text}\n")
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table for people; cell text is data, never markup."""
     from rich.console import Console

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.cli.output import AsJson, print_json, print_line, print_table
+from backend.cli.output import AsJson, print_json, print_line, print_note, print_table
 from backend.cli.persona import PersonaName
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def demo(
         f"{report.images} pictures of {report.personas} personas on {', '.join(report.devices)} "
         f"in {report.seconds['total']:.1f} s, {report.errors} errors."
     )
-    print_line(f"Gallery: {report.gallery}")
+    print_line(f"Gallery: {report.gallery.absolute()}")
 
 
 def generate(
@@ -72,6 +72,9 @@ def generate(
     negative_prompt: Annotated[str | None, typer.Option(help="What it must not show.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Such as ddim, euler, unipc.")] = None,
     captions: Annotated[bool, typer.Option(help="Write a caption for each picture.")] = True,
+    resume: Annotated[
+        str | None, typer.Option(metavar="BATCH", help="Go on with a batch that was stopped.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A folder for the pictures.")
     ] = None,
@@ -93,18 +96,27 @@ def generate(
         scheduler=scheduler,
     )
 
-    async def work(studio: Studio) -> list[dict[str, Any]]:
-        view = await studio.batches.create(persona, asked, seed=seed, captions=captions, **options)
+    async def work(studio: Studio) -> dict[str, Any]:
+        if resume:
+            view = await studio.batches.show(resume)
+        else:
+            view = await studio.batches.create(
+                persona, asked, seed=seed, captions=captions, **options
+            )
+        print_note(f"batch {view.batch.id}; if stopped, `--resume {view.batch.id}` goes on")
         with StageBars() as bars:
-            bars.start("images", view.counts[ItemState.QUEUED])
+            waiting = view.counts[ItemState.QUEUED] + view.counts[ItemState.RUNNING]
+            bars.start("images", waiting)
             await studio.batches.render(view.batch.id, lambda: bars.advance("images"))
         await studio.batches.caption(view.batch.id)
-        return await _results(studio, await studio.batches.show(view.batch.id), output)
+        items = await _results(studio, await studio.batches.show(view.batch.id), output)
+        return {"batch": view.batch.id, "items": items}
 
-    items = in_studio(work)
+    made = in_studio(work)
+    items = made["items"]
     failed = sum(item["state"] == ItemState.FAILED for item in items)
     if as_json:
-        print_json({"items": items, "images": len(items) - failed, "errors": failed})
+        print_json({**made, "images": len(items) - failed, "errors": failed})
     else:
         print_table(
             ("#", "device", "seconds", "prompt", "caption or error"),
