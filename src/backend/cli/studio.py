@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,9 +82,7 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Render a batch of prompts for a persona with an approved base image."""
-    from backend.cli.progress import StageBars
     from backend.cli.running import in_studio
-    from backend.models.batch import ItemState
     from backend.services.demo import read_prompts
 
     asked = [*(prompts or []), *(read_prompts(prompt_file) if prompt_file else [])]
@@ -103,36 +102,44 @@ def generate(
             view = await studio.batches.create(
                 persona, asked, seed=seed, captions=captions, **options
             )
-        print_note(f"batch {view.batch.id}; if stopped, `--resume {view.batch.id}` goes on")
-        with StageBars() as bars:
-            waiting = view.counts[ItemState.QUEUED] + view.counts[ItemState.RUNNING]
-            bars.start("images", waiting)
-            await studio.batches.render(view.batch.id, lambda: bars.advance("images"))
-        await studio.batches.caption(view.batch.id)
-        items = await _results(studio, await studio.batches.show(view.batch.id), output)
-        return {"batch": view.batch.id, "items": items}
+        return await _render(studio, view, output)
 
     made = in_studio(work)
-    items = made["items"]
-    failed = sum(item["state"] == ItemState.FAILED for item in items)
     if as_json:
-        print_json({**made, "images": len(items) - failed, "errors": failed})
+        print_json(made)
     else:
-        print_table(
-            ("#", "device", "seconds", "prompt", "caption or error"),
-            (
-                (
-                    i["position"],
-                    i["device"],
-                    i["seconds"],
-                    i["prompt"][:40],
-                    i["caption"] or i["error"],
-                )
-                for i in items
-            ),
-        )
-    if failed == len(items):
+        _print_items(made["items"])
+    if made["errors"] == len(made["items"]):
         raise typer.Exit(1)
+
+
+async def _render(studio: Studio, view: BatchView, folder: Path | None) -> dict[str, Any]:
+    from backend.cli.progress import StageBars
+    from backend.models.batch import ItemState
+
+    print_note(f"batch {view.batch.id}; if stopped, `--resume {view.batch.id}` goes on")
+    with StageBars() as bars:
+        waiting = view.counts[ItemState.QUEUED] + view.counts[ItemState.RUNNING]
+        bars.start("images", waiting)
+        await studio.batches.render(view.batch.id, lambda: bars.advance("images"))
+    await studio.batches.caption(view.batch.id)
+    view = await studio.batches.show(view.batch.id)
+    return {
+        "batch": view.batch.id,
+        "items": await _results(studio, view, folder),
+        "images": view.counts[ItemState.DONE],
+        "errors": view.counts[ItemState.FAILED],
+    }
+
+
+def _print_items(items: Sequence[Mapping[str, Any]]) -> None:
+    print_table(
+        ("#", "device", "seconds", "prompt", "caption or error"),
+        (
+            (i["position"], i["device"], i["seconds"], i["prompt"], i["caption"] or i["error"])
+            for i in items
+        ),
+    )
 
 
 def caption(
