@@ -170,6 +170,25 @@ def test_ctrl_c_keeps_what_is_finished_and_the_next_run_goes_on(tmp_path: Path) 
     assert {row[:3] for row in kept} <= after
 
 
+def test_a_batch_that_was_stopped_goes_on_by_its_number(tmp_path: Path) -> None:
+    cli = Cli(tmp_path / "home")
+    cli.json("persona", "new", "--name", "Ada", "--appearance", "grey hair", "--personality", "dry")
+    cli.json("base-image", "seed", "Ada", "--model", "illustrated")
+    cli.json("base-image", "approve", "Ada")
+    process = cli.start("generate", "Ada", *(f"smiling {i}" for i in range(24)), "--steps", "4")
+    _wait_for_pictures(cli, 3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    found = re.search(r"--resume ([0-9a-f-]{36})", errors)
+    assert found
+    kept = {row[0] for row in contents(cli)}
+    assert 3 <= len(kept) < 24
+    resumed = cli.json("generate", "Ada", "--resume", found[1])
+    assert (resumed["images"], resumed["errors"], resumed["batch"]) == (24, 0, found[1])
+    assert kept <= {item["content_id"] for item in resumed["items"]}
+
+
 def _wait_for_pictures(cli: Cli, count: int) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:

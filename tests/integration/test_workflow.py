@@ -227,6 +227,15 @@ async def test_a_lost_worker_costs_a_second_attempt_and_then_an_error(studio: St
     assert (view.items[0].error or {})["code"] == "device_lost"
 
 
+async def test_two_runs_of_one_batch_make_every_picture_once(studio: Studio) -> None:
+    persona_id = await approved(studio)
+    view = await studio.batches.create(persona_id, [f"sleep:0.05 {i}" for i in range(12)], seed=2)
+    await asyncio.gather(*(studio.batches.render(view.batch.id) for _ in range(2)))
+    view = await studio.batches.run(view.batch.id)
+    assert view.counts[ItemState.DONE] == 12
+    assert (await studio.contents.page(persona_id=persona_id, limit=1))[1] == 12
+
+
 async def test_deleting_a_persona_takes_its_rows_along(studio: Studio) -> None:
     persona_id = await approved(studio)
     view = await studio.batches.create(persona_id, ["a"], seed=2)

@@ -18,7 +18,7 @@ from backend.api.multipart import MAX_FILE_BYTES, OVERHEAD_BYTES
 from backend.api.problems import Problem, install_handlers
 from backend.api.runner import BatchRunner
 from backend.bootstrap import open_studio
-from backend.config import Settings
+from backend.config import Settings, load_settings
 from backend.errors import GatorError
 
 DESCRIPTION = """\
@@ -111,6 +111,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(system.root)
     app.include_router(v1)
     return app
+
+
+def configured_app() -> FastAPI:
+    """Build the API from the environment; the factory that `gator serve` names to uvicorn."""
+    return create_app(load_settings())
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -44,7 +44,7 @@ def run() -> None:
         sys.exit(2 if isinstance(exc, InvalidRequest | ConfigurationError) else 1)
     except SystemExit as exc:
         if exc.code == INTERRUPTED:
-            sys.stderr.write("\nstopped; what is finished is kept, the next run goes on.\n")
+            sys.stderr.write("\nstopped; what is finished is kept.\n")
         raise
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.cli.output import AsJson, print_json, print_line, print_table
+from backend.cli.output import AsJson, print_json, print_line, print_note, print_table
 from backend.cli.persona import PersonaName
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def demo(
         f"{report.images} pictures of {report.personas} personas on {', '.join(report.devices)} "
         f"in {report.seconds['total']:.1f} s, {report.errors} errors."
     )
-    print_line(f"Gallery: {report.gallery}")
+    print_line(f"Gallery: {report.gallery.absolute()}")
 
 
 def generate(
@@ -72,15 +73,16 @@ def generate(
     negative_prompt: Annotated[str | None, typer.Option(help="What it must not show.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Such as ddim, euler, unipc.")] = None,
     captions: Annotated[bool, typer.Option(help="Write a caption for each picture.")] = True,
+    resume: Annotated[
+        str | None, typer.Option(metavar="BATCH", help="Go on with a batch that was stopped.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A folder for the pictures.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Render a batch of prompts for a persona with an approved base image."""
-    from backend.cli.progress import StageBars
     from backend.cli.running import in_studio
-    from backend.models.batch import ItemState
     from backend.services.demo import read_prompts
 
     asked = [*(prompts or []), *(read_prompts(prompt_file) if prompt_file else [])]
@@ -93,34 +95,51 @@ def generate(
         scheduler=scheduler,
     )
 
-    async def work(studio: Studio) -> list[dict[str, Any]]:
-        view = await studio.batches.create(persona, asked, seed=seed, captions=captions, **options)
-        with StageBars() as bars:
-            bars.start("images", view.counts[ItemState.QUEUED])
-            await studio.batches.render(view.batch.id, lambda: bars.advance("images"))
-        await studio.batches.caption(view.batch.id)
-        return await _results(studio, await studio.batches.show(view.batch.id), output)
+    async def work(studio: Studio) -> dict[str, Any]:
+        if resume:
+            view = await studio.batches.show(resume)
+        else:
+            view = await studio.batches.create(
+                persona, asked, seed=seed, captions=captions, **options
+            )
+        return await _render(studio, view, output)
 
-    items = in_studio(work)
-    failed = sum(item["state"] == ItemState.FAILED for item in items)
+    made = in_studio(work)
     if as_json:
-        print_json({"items": items, "images": len(items) - failed, "errors": failed})
+        print_json(made)
     else:
-        print_table(
-            ("#", "device", "seconds", "prompt", "caption or error"),
-            (
-                (
-                    i["position"],
-                    i["device"],
-                    i["seconds"],
-                    i["prompt"][:40],
-                    i["caption"] or i["error"],
-                )
-                for i in items
-            ),
-        )
-    if failed == len(items):
+        _print_items(made["items"])
+    if made["errors"] == len(made["items"]):
         raise typer.Exit(1)
+
+
+async def _render(studio: Studio, view: BatchView, folder: Path | None) -> dict[str, Any]:
+    from backend.cli.progress import StageBars
+    from backend.models.batch import ItemState
+
+    print_note(f"batch {view.batch.id}; if stopped, `--resume {view.batch.id}` goes on")
+    with StageBars() as bars:
+        waiting = view.counts[ItemState.QUEUED] + view.counts[ItemState.RUNNING]
+        bars.start("images", waiting)
+        await studio.batches.render(view.batch.id, lambda: bars.advance("images"))
+    await studio.batches.caption(view.batch.id)
+    view = await studio.batches.show(view.batch.id)
+    return {
+        "batch": view.batch.id,
+        "items": await _results(studio, view, folder),
+        "images": view.counts[ItemState.DONE],
+        "errors": view.counts[ItemState.FAILED],
+    }
+
+
+def _print_items(items: Sequence[Mapping[str, Any]]) -> None:
+    print_table(
+        ("#", "device", "seconds", "prompt", "caption or error"),
+        (
+            (i["position"], i["device"], i["seconds"], i["prompt"], i["caption"] or i["error"])
+            for i in items
+        ),
+    )
 
 
 def caption(

@@ -84,7 +84,6 @@ def serve(
 
     import uvicorn
 
-    from backend.api.app import create_app
     from backend.config import load_settings
     from backend.errors import ConfigurationError
     from backend.logs import configure_logs
@@ -92,7 +91,8 @@ def serve(
     settings = load_settings()
     configure_logs(settings.log_level, as_json=settings.log_json)
     options = uvicorn.Config(
-        create_app(settings),
+        "backend.api.app:configured_app",
+        factory=True,
         log_config=None,
         access_log=False,  # the API logs its requests itself
         timeout_graceful_shutdown=3,

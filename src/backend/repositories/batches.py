@@ -43,13 +43,13 @@ class BatchRepository:
         statement = select(BatchModel).where(BatchModel.request_key == request_key)
         return (await self._session.scalars(statement)).first()
 
-    async def item(self, item_id: str) -> BatchItemModel:
-        """Return one item.
+    async def lock_item(self, item_id: str) -> BatchItemModel:
+        """Return one item, which nobody else changes until the transaction ends.
 
         Raises:
             NotFound: there is none.
         """
-        item = await self._session.get(BatchItemModel, item_id)
+        item = await self._session.get(BatchItemModel, item_id, with_for_update=True)
         if item is None:
             raise NotFound("there is no such batch item.", {"item": item_id})
         return item

@@ -2,8 +2,9 @@
 
 A batch is committed before the first pixel. Each item is rendered with its own seed, and its
 picture, row and state are committed together, so a run that is cut off loses only what was being
-drawn; running the batch again goes on where it ended. Captions follow in the order of the prompts,
-so that what a caption must not repeat does not depend on which device was faster.
+drawn; running the batch again goes on where it ended. The number of the attempt fences late
+writers: a result of an attempt that another has overtaken is dropped. Captions follow in the order
+of the prompts, so that what a caption must not repeat does not depend on which device was faster.
 """
 
 from __future__ import annotations
@@ -236,44 +237,59 @@ class BatchService:
     async def _render_item(
         self, batch: BatchModel, item: BatchItemModel, options: Mapping[str, Any]
     ) -> None:
-        for attempt in range(1, ATTEMPTS + 1):
+        for remaining in reversed(range(ATTEMPTS)):
+            attempt = await self._start_item(item)
+            if attempt is None:
+                return
             try:
-                await self._start_item(batch, item)
+                await self._check_leave(batch)
                 result = await self._models.generate_image(
                     item.prompt, **{**options, "seed": item.seed}
                 )
-                await self._finish_item(batch, item, result)
+                await self._finish_item(batch, item, attempt, result)
             except StorageError:
                 raise
-            except GatorError as exc:
-                if exc.retryable and attempt < ATTEMPTS:
+            except Exception as exc:  # noqa: BLE001 - the edge of a batch item
+                if remaining and isinstance(exc, GatorError) and exc.retryable:
                     continue
-                await self._fail_item(item, exc)
+                await self._fail_item(item, attempt, exc)
             return
 
-    async def _start_item(self, batch: BatchModel, item: BatchItemModel) -> None:
-        async with self._database.write() as session:
+    async def _check_leave(self, batch: BatchModel) -> None:
+        async with self._database.read() as session:
             await _require_leave_still(session, batch)
-            row = await BatchRepository(session).item(item.id)
+
+    async def _start_item(self, item: BatchItemModel) -> int | None:
+        """Begin an attempt and return its number; `None` where the item is done meanwhile."""
+        async with self._database.write() as session:
+            row = await BatchRepository(session).lock_item(item.id)
+            if row.state == ItemState.DONE:
+                return None
             row.state = ItemState.RUNNING
             row.attempts += 1
             row.started_at = now()
+            return row.attempts
 
-    async def _fail_item(self, item: BatchItemModel, exc: GatorError) -> None:
+    async def _fail_item(self, item: BatchItemModel, attempt: int, error: Exception) -> None:
         async with self._database.write() as session:
-            row = await BatchRepository(session).item(item.id)
+            row = await BatchRepository(session).lock_item(item.id)
+            if row.attempts != attempt:
+                return
             row.state = ItemState.FAILED
-            row.error = {"code": exc.code, "message": exc.message}
+            row.error = _described(error)
             row.finished_at = now()
 
     async def _finish_item(
-        self, batch: BatchModel, item: BatchItemModel, result: Mapping[str, Any]
+        self, batch: BatchModel, item: BatchItemModel, attempt: int, result: Mapping[str, Any]
     ) -> None:
+        """Keep a result; one that comes after a newer attempt began is dropped."""
         sha256 = await self._blobs.put(result["image_data"])
         async with self._database.write() as session:
             await _require_leave_still(session, batch)
+            row = await BatchRepository(session).lock_item(item.id)
+            if row.attempts != attempt:
+                return
             content = await ContentRepository(session).add(_content(batch, item, sha256, result))
-            row = await BatchRepository(session).item(item.id)
             row.state = ItemState.DONE
             row.content_id = content.id
             row.error = None
@@ -338,6 +354,11 @@ def _item(prompt: str, seed: int, position: int) -> BatchItemModel:
             finished_at=now(),
         )
     return BatchItemModel(position=position, prompt=prompt, seed=own, state=ItemState.QUEUED)
+
+
+def _described(error: Exception) -> dict[str, str]:
+    code = error.code if isinstance(error, GatorError) else GatorError.code
+    return {"code": code, "message": str(error) or type(error).__name__}
 
 
 def _may_pass(item: BatchItemModel) -> bool:

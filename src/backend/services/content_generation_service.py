@@ -126,7 +126,8 @@ class ContentGenerationService:
         try:
             text = await self._model.write(_brief(voice, style, request, seed, recent, platform))
         except ProviderError as exc:
-            log.warning("caption.model_failed", code=exc.code, reason=exc.message)
+            tell = log.info if exc.details.get("breaker") == "open" else log.warning
+            tell("caption.model_failed", code=exc.code, reason=exc.message)
             return await self._by_template(
                 persona, request, seed, recent, platform, degraded_reason=exc.message
             )
