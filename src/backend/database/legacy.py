@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import warnings
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +18,7 @@ ID_LENGTH = 36
 LEGACY_LOCK = "legacy_appearance_locked"
 """The column, in databases that had one, of locks that nobody had approved."""
 _STATUSES = ("pending_upload", "draft", "approved", "rejected")
+_STATUS_IS_NEW = "base_image_status_is_new"
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -43,21 +43,6 @@ def complete_legacy_personas(op: Any) -> None:
         op.add_column("personas", column)
     _fill_gaps(op, columns)
     _repair_statuses(op)
-
-
-def _strange_statuses() -> str:
-    """Return a query for statuses that are none, by ranges, which the index answers at once."""
-    known = sorted(_STATUSES)
-    ranges = [
-        "IS NULL",
-        f"< '{known[0]}'",
-        *(f"> '{a}' AND base_image_status < '{b}'" for a, b in pairwise(known)),
-        f"> '{known[-1]}'",
-    ]
-    return " UNION ALL ".join(
-        f"SELECT 1 FROM personas WHERE base_image_status {one}"  # noqa: S608 - values of our own
-        for one in ranges
-    )
 
 
 def set_legacy_locks_aside(op: Any) -> None:
@@ -223,10 +208,18 @@ def _literal(value: Any) -> str:
     return f"'{value}'" if isinstance(value, str) else str(value.compile())
 
 
+def status_is_new(op: Any) -> None:
+    """Say that this very run put the column there, so that no row has anything but the default."""
+    op.get_context().config.attributes[_STATUS_IS_NEW] = True
+
+
 def _repair_statuses(op: Any) -> None:
     """Read statuses that somebody wrote by hand; what none of them is reads as pending."""
+    if op.get_context().config.attributes.get(_STATUS_IS_NEW):
+        return
     known = ", ".join(f"'{status}'" for status in _STATUSES)
-    query = f"SELECT 1 FROM ({_strange_statuses()}) AS strange LIMIT 1"  # noqa: S608 - values of our own
+    strange = f"base_image_status IS NULL OR base_image_status NOT IN ({known})"
+    query = f"SELECT 1 FROM personas WHERE {strange} LIMIT 1"  # noqa: S608 - values of our own
     if op.get_bind().exec_driver_sql(query).first() is not None:
         lowered = "lower(coalesce(base_image_status, ''))"
         op.execute(

@@ -11,6 +11,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from backend.database.legacy import status_is_new
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -28,6 +30,7 @@ def upgrade() -> None:
             sa.Column(COLUMN, sa.String(20), nullable=False, server_default="pending_upload"),
         )
         op.create_index(INDEX, TABLE, [COLUMN])
+        status_is_new(op)
         return
     indexes = sa.inspect(op.get_bind()).get_indexes(TABLE)
     if not any(index["column_names"] == [COLUMN] for index in indexes):
