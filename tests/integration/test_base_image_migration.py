@@ -106,9 +106,8 @@ async def test_integer_ids_become_text_and_what_refers_to_them_stays(
             assert left.scalars().all() == [2], "the cascade of the old key still holds"
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_uuid_ids_on_postgresql(database_url: str, tmp_path: Path) -> None:
-    if database_url.startswith("sqlite"):
-        pytest.skip("SQLite has no UUID type")
     ids = [uuid.uuid4() for _ in range(3)]
     await make(database_url, key="UUID DEFAULT gen_random_uuid()", json="JSONB", ids=ids)
     async with open_studio(settings_of(database_url, tmp_path)) as studio:

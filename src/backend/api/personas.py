@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from backend.api.dependencies import Limit, Offset, OpenStudio, PersonaId
+from backend.api.dependencies import Actor, Limit, Offset, OpenStudio, PersonaId, RequestId
 from backend.api.preconditions import IfMatch, expected_revision, tagged
 from backend.api.problems import problems
 from backend.api.schemas import Page
@@ -101,11 +101,16 @@ async def replace_persona(
 
 
 @router.delete(
-    "/{persona_id}", status_code=204, summary="Delete a persona", responses=problems(NotFound)
+    "/{persona_id}",
+    status_code=204,
+    summary="Delete a persona",
+    responses=problems(NotFound, Conflict),
 )
-async def delete_persona(persona_id: PersonaId, studio: OpenStudio) -> None:
-    """Delete a persona with its base images, batches and content."""
-    await studio.personas.delete(persona_id)
+async def delete_persona(
+    persona_id: PersonaId, studio: OpenStudio, actor: Actor, request_id: RequestId
+) -> None:
+    """Delete a persona with its base images, batches and content; the audit log keeps a note."""
+    await studio.personas.delete(persona_id, actor=actor, request_id=request_id)
 
 
 def _tagged(response: Response, persona: PersonaModel) -> PersonaResponse:
