@@ -1,6 +1,7 @@
 """Run every benchmark and print one table: claim, figure, target, met or not.
 
-Ends with 1 where a claim was missed or a benchmark failed; the others are run all the same.
+Ends with 1 where a benchmark failed, and with `--strict` where a claim was missed too: on a shared
+machine a figure scatters. The others are run all the same.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object of figures")
+    parser.add_argument("--strict", action="store_true", help="end with 1 for a missed claim")
     options = parser.parse_args()
     found = [run(name) for name in BENCHMARKS]
     if options.json:
@@ -54,7 +56,8 @@ def main() -> None:
         columns = ("benchmark", *report.CLAIM_COLUMNS)
         report.print_table("benchmarks", columns, [row for one in found for row in rows(one)])
     missed = any(claim["met"] is False for one in found for claim in one["claims"])
-    sys.exit(1 if missed or any("failed" in one for one in found) else 0)
+    failed = any("failed" in one for one in found)
+    sys.exit(1 if failed or (options.strict and missed) else 0)
 
 
 if __name__ == "__main__":
