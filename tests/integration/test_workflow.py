@@ -14,7 +14,8 @@ from sqlalchemy import text
 from backend.bootstrap import Studio, open_studio
 from backend.config import load_settings
 from backend.errors import Conflict, InvalidRequest, NotFound, StorageError
-from backend.imaging.types import item_seed
+from backend.imaging.builtin.adapter import adapt
+from backend.imaging.types import ImageRequest, item_seed
 from backend.models.account import Actor, Role
 from backend.models.batch import ItemState
 from backend.models.persona import PersonaCreate, PersonaUpdate
@@ -168,6 +169,26 @@ async def test_each_picture_has_a_caption_pinned_to_the_approved_version(studio:
     assert len(set(captions)) == 2
     assert all("street art" in caption.lower() for caption in captions)
     assert (contents[0].caption_detail or {})["style"] == "creative"
+
+
+async def test_pictures_keep_the_approved_look_whatever_the_persona_is_called(
+    tmp_path: Path,
+) -> None:
+    unsaid = PersonaCreate(name="Mira", appearance="a friendly face", personality="calm")
+    async with open_studio(load_settings(home=tmp_path / "home", devices="cpu:1")) as studio:
+        persona = await studio.personas.create(unsaid)
+        await studio.base_images.seed_local(persona.id, actor=ANN, model="illustrated", seed=5)
+        view = await studio.base_images.approve(persona.id, None, actor=BOB)
+        await studio.personas.update(persona.id, PersonaUpdate(name="Zoe"))
+        batch = await studio.batches.create(
+            persona.id, ["with green hair", "in a park"], model="illustrated", captions=False
+        )
+        batch = await studio.batches.run(batch.batch.id)
+        contents = [await studio.contents.get(str(item.content_id)) for item in batch.items]
+    look = view.versions[0].look
+    assert len(look) == 6
+    assert look != adapt(ImageRequest("in a park", 1, identity="Zoe")).look
+    assert [content.prompt_report["look"] for content in contents] == [look, look]
 
 
 async def test_a_batch_needs_an_approved_base_image(studio: Studio) -> None:
