@@ -351,6 +351,15 @@ async def test_unlocking_halts_a_batch_and_a_new_approval_lets_it_go_on(studio: 
     assert (await studio.batches.run(batch.batch.id)).counts[ItemState.DONE] == 1
 
 
+async def test_a_halted_batch_renders_nothing(studio: Studio) -> None:
+    persona_id = await approved(studio)
+    batch = await studio.batches.create(persona_id, ["die"])  # rendering it would kill the worker
+    await studio.base_images.unlock(persona_id, "new hair", actor=APPROVER)
+    (item,) = (await studio.batches.run(batch.batch.id)).items
+    assert (item.error or {})["code"] == "conflict"
+    assert item.attempts == 1
+
+
 async def test_the_audit_log_says_who_did_what_and_why(studio: Studio) -> None:
     persona = await studio.personas.create(PERSONA)
     await studio.base_images.seed_upload(persona.id, picture(), actor=EDITOR, request_id="r-1")
