@@ -17,6 +17,7 @@ from backend.bootstrap import Studio
 from backend.errors import ConfigurationError, GatorError, NotReady
 from backend.models.spending import CloudSpendingResponse
 from backend.services.batch_service import MAX_ITEMS
+from backend.services.together import together
 
 CHECK_TIMEOUT_S = 20.0
 VERSION = version("gator-studio")
@@ -40,7 +41,7 @@ async def healthz() -> Health:
 @root.get("/readyz", summary="Can the studio work?", responses=problems(NotReady, bare=True))
 async def readyz(studio: OpenStudio) -> Readiness:
     """Check that the database answers, that blobs can be written, and that devices are there."""
-    checks = await asyncio.gather(
+    checks = await together(
         _check(studio.database.ping()), _check(studio.blobs.probe()), _check(_devices(studio))
     )
     named = dict(zip(("database", "blobs", "devices"), checks, strict=True))

@@ -1,33 +1,19 @@
-"""Engine and sessions, the same for SQLite and PostgreSQL.
-
-On SQLite every writing transaction begins IMMEDIATE: a deferred one that reads and then writes can
-lose to another writer in between, and did in half of all trials. The write-ahead log is used only
-outside SQLite 3.7.0 to 3.51.2, whose WAL reset can lose a commit; else the rollback journal.
-"""
+"""Sessions, the same for SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
-import sqlite3
+import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import event, text
-from sqlalchemy.engine import Connection, make_url
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import (
-    AsyncEngine,
-    AsyncSession,
-    async_sessionmaker,
-    create_async_engine,
-)
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
+from backend.database.sqlite import READ_ONLY, sqlite_engine
 from backend.errors import StorageError
-
-BUSY_TIMEOUT_MS = 10_000
-_WAL_RESET_BUG = ((3, 7, 0), (3, 51, 2))
-_READ_ONLY = "gator_read_only"
 
 
 class Database:
@@ -35,12 +21,15 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
-        self.engine: AsyncEngine = create_async_engine(self.url)
+        self._turn: AbstractAsyncContextManager[None] = nullcontext()
         if self.url.get_backend_name() == "sqlite":
-            _configure_sqlite(self.engine)
+            self.engine = sqlite_engine(self.url)
+            self._turn = asyncio.Lock()  # a queue here is fair and quick; SQLite's own polls
+        else:
+            self.engine = create_async_engine(self.url)
         self._writing = async_sessionmaker(self.engine, expire_on_commit=False)
         self._reading = async_sessionmaker(
-            self.engine.execution_options(**{_READ_ONLY: True}), expire_on_commit=False
+            self.engine.execution_options(**{READ_ONLY: True}), expire_on_commit=False
         )
 
     @asynccontextmanager
@@ -50,9 +39,10 @@ class Database:
         Raises:
             StorageError: the database is locked, full, read-only or gone; nothing was written.
         """
-        with _storage_errors():
-            async with self._writing.begin() as session:
-                yield session
+        async with self._turn:
+            with _storage_errors():
+                async with self._writing.begin() as session:
+                    yield session
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -92,25 +82,3 @@ def ensure_sqlite_folder(url: str) -> None:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
         Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-
-
-def _configure_sqlite(engine: AsyncEngine) -> None:
-    @event.listens_for(engine.sync_engine, "connect")
-    def on_connect(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # the BEGIN below is ours
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        cursor.execute(f"PRAGMA journal_mode = {journal_mode()}")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def on_begin(connection: Connection) -> None:
-        reading = connection.get_execution_options().get(_READ_ONLY)
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
-
-def journal_mode() -> str:
-    """Return the journal that is safe with the SQLite of this interpreter."""
-    first, last = _WAL_RESET_BUG
-    return "DELETE" if first <= sqlite3.sqlite_version_info <= last else "WAL"

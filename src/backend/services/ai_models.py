@@ -18,6 +18,7 @@ from backend.imaging.pool.pool import DevicePool
 from backend.imaging.selection import choose_model
 from backend.imaging.types import ImageBackend, ImageRequest, ModelCard, item_seed
 from backend.services.spending import clouds as configured_clouds
+from backend.services.together import together
 
 CLOUD_CONCURRENCY = 4
 
@@ -156,7 +157,7 @@ class AIModelManager:
         devices: Sequence[Device],
     ) -> list[dict[str, Any]]:
         homes = [devices[index % len(devices)].device_id for index in range(len(prompts))]
-        return await asyncio.gather(
+        return await together(
             *(
                 _settled(prompt, self._generate_image_on_device(prompt, model, home, **item))
                 for prompt, home, item in zip(prompts, homes, options, strict=True)
@@ -172,7 +173,7 @@ class AIModelManager:
             async with places:
                 return await _settled(prompt, self.generate_image(prompt, **item))
 
-        return await asyncio.gather(*map(one, prompts, options))
+        return await together(*map(one, prompts, options))
 
     async def _generate_image_on_device(
         self, prompt: str, model: dict[str, Any], device_id: int, **kwargs: Any

@@ -16,6 +16,7 @@ from backend.database.engine import Database
 from backend.errors import NotFound
 from backend.models.base import now
 from backend.repositories.blob_references import BlobReferences
+from backend.services.together import together
 from backend.storage.blobs import BlobEntry, BlobStore
 
 GRACE_S = 3_600.0
@@ -107,7 +108,7 @@ class BlobCheck:
                 return not await self._is_whole(sha256)
 
         hashes = sorted(entry.sha256 for entry in entries)
-        found = await asyncio.gather(*(damaged(sha256) for sha256 in hashes))
+        found = await together(*(damaged(sha256) for sha256 in hashes))
         return tuple(sha256 for sha256, broken in zip(hashes, found, strict=True) if broken)
 
     async def _is_whole(self, sha256: str) -> bool:

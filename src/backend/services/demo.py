@@ -6,7 +6,6 @@ missing. Seeds are fixed, so the same files give the same pictures on every mach
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from backend.services.base_image_workflow import BaseImageWorkflow
 from backend.services.batch_service import BatchService, BatchView
 from backend.services.export_service import ExportService
 from backend.services.persona_service import PersonaService, read_persona_files
+from backend.services.together import together
 
 SEED = 2026
 SEEDER = Actor("demo", Role.EDITOR)
@@ -148,7 +148,7 @@ class Demo:
             await self._base_images.approve(persona.id, None, actor=APPROVER)
             progress.advance("base images")
 
-        await asyncio.gather(*map(one, waiting))
+        await together(*map(one, waiting))
 
     async def _render(
         self,
@@ -164,7 +164,7 @@ class Demo:
         waiting = sum(v.counts[ItemState.QUEUED] + v.counts[ItemState.RUNNING] for v in views)
         progress.start("images", waiting)
         advance = lambda: progress.advance("images")  # noqa: E731 - a name for a callback
-        await asyncio.gather(*(self._batches.render(view.batch.id, advance) for view in views))
+        await together(*(self._batches.render(view.batch.id, advance) for view in views))
         return [await self._batches.show(view.batch.id) for view in views]
 
     async def _caption(self, batches: Sequence[BatchView], progress: Progress) -> list[BatchView]:
