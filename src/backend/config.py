@@ -63,7 +63,8 @@ class Settings(BaseSettings):
         120, gt=0, description="seconds a worker may take to start, above 0"
     )
     model_dirs: Annotated[tuple[Path, ...], CommaSeparated] = Field(
-        (), description="comma-separated folders that are, or hold, diffusers model folders"
+        (),
+        description="comma-separated folders that are, or hold, diffusers model folders or loras",
     )
     image_models: Annotated[tuple[str, ...], CommaSeparated] = Field(
         (), description="comma-separated hub ids, such as stabilityai/sd-turbo"

@@ -52,6 +52,17 @@ def test_the_whole_way_by_its_verbs(cli: Cli, tmp_path: Path) -> None:
     assert out.read_text().splitlines() == lines
 
 
+def test_a_seed_may_start_from_the_picture_there_is(cli: Cli) -> None:
+    cli.json("base-image", "seed", "Mira", "--model", "portrait", "--seed", "1")
+    options = ("--reference", "--strength", "0.4", "--seed", "2")
+    seeded = cli.json("base-image", "seed", "Mira", *options)
+    assert [version["parent"] for version in seeded["versions"]] == [None, 1]
+    assert seeded["versions"][1]["model"] == "portrait"
+    refused = cli.run("base-image", "seed", "Mira", "--reference", *DRAWN, "--json")
+    assert refused.returncode == 1
+    assert json.loads(refused.stdout)["error"]["code"] == "unsupported_task"
+
+
 def test_an_upload_with_leave(cli: Cli, tmp_path: Path) -> None:
     picture = tmp_path / "<me>.html"
     Image.new("RGB", (300, 300), "teal").save(picture, "PNG")

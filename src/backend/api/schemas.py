@@ -24,6 +24,7 @@ Seed = Annotated[int, Field(ge=0, lt=SEED_LIMIT, examples=[7])]
 Side = Annotated[int, Field(ge=16, le=SIDE_LIMIT, examples=[512])]
 Steps = Annotated[int, Field(ge=1, le=500, examples=[8])]
 Guidance = Annotated[float, Field(ge=0, le=50, allow_inf_nan=False, examples=[1.5])]
+Strength = Annotated[float, Field(ge=0.01, le=0.99, allow_inf_nan=False, examples=[0.6])]
 ModelName = Annotated[CleanText, Field(min_length=1, max_length=200, examples=["portrait"])]
 Prompt = Annotated[CleanText, Field(min_length=1, max_length=PROMPT_LIMIT)]
 
@@ -70,6 +71,9 @@ class Seeding(RequestBody):
     prompt: Prompt | None = Field(
         None, description="What it shows beside the persona; a plain portrait if left out."
     )
+    reference: bool = Field(
+        False, description="Start from the approved version's picture, else from the current one's."
+    )
     width: Side | None = None
     height: Side | None = None
 
@@ -77,15 +81,18 @@ class Seeding(RequestBody):
 class SeedLocally(Seeding):
     """How base images are made here; all may be left out."""
 
-    reference: bool = Field(
-        False, description="Start from the approved version's picture, else from the current one's."
+    strength: Strength | None = Field(
+        None, description="With `reference`: how far to go from it, 0.01 to 0.99."
     )
     num_inference_steps: Steps | None = None
     guidance_scale: Guidance | None = None
 
 
 class SeedInCloud(Seeding):
-    """How base images are made by the configured cloud; all may be left out."""
+    """How base images are made by the configured cloud; all may be left out.
+
+    With `reference`, the picture that is started from is sent there.
+    """
 
 
 class Upload(BaseModel):

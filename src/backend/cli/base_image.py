@@ -35,6 +35,9 @@ def seed(
     reference: Annotated[
         bool, typer.Option("--reference", help="Start from the approved or current picture.")
     ] = False,
+    strength: Annotated[
+        float | None, typer.Option(help="With --reference: how far to go from it, 0.01 to 0.99.")
+    ] = None,
     random_seed: Annotated[
         int | None, typer.Option("--seed", help="The noise's seed; drawn if left out.")
     ] = None,
@@ -46,8 +49,8 @@ def seed(
     from backend.bootstrap import LOCAL_OWNER
     from backend.cli.running import in_studio
 
-    if (estimate and not cloud) or (reference and cloud):
-        raise typer.BadParameter("--estimate goes with --cloud, and --reference without it.")
+    if estimate and not cloud:
+        raise typer.BadParameter("--estimate goes with --cloud.")
     if estimate:
         report = in_studio(lambda studio: studio.spending.report(count))
         (print_json if as_json else print_fields)(report.model_dump(mode="json"))
@@ -55,6 +58,8 @@ def seed(
     options: dict[str, Any] = {
         "count": count,
         "prompt": prompt,
+        "reference": reference,
+        "strength": strength,
         "seed": random_seed,
         "model": model,
     }
@@ -63,9 +68,7 @@ def seed(
         if cloud:
             await studio.spending.check(count)
             return await studio.base_images.seed_cloud(persona, actor=LOCAL_OWNER, **options)
-        return await studio.base_images.seed_local(
-            persona, actor=LOCAL_OWNER, reference=reference, **options
-        )
+        return await studio.base_images.seed_local(persona, actor=LOCAL_OWNER, **options)
 
     _show(in_studio(work), as_json=as_json)
 

@@ -1,21 +1,31 @@
 """The user's own models: folders and hub ids, read into cards.
 
 A diffusers folder is one with a `model_index.json`; the pipeline class named there decides the
-card's defaults, which are diffusers' own for that class unless noted.
+card's defaults, which are diffusers' own for that class unless noted. Beside the models lie their
+LoRAs, in folders called `loras`: those of a model's own folder are for that model alone, those of a
+configured folder for every model. A model's folder `ip_adapter` holds its IP-Adapter.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from backend.errors import ConfigurationError
-from backend.imaging.types import ModelCard
+from backend.imaging.types import ModelCard, is_adapter_name
 
 DIFFUSION_ENGINE = "backend.imaging.diffusion.engine:build"
 INDEX = "model_index.json"
+LORAS = "loras"
+IP_ADAPTER = "ip_adapter"
+ADAPTER_SUFFIX = ".safetensors"
+
+IP_ADAPTER_FAMILIES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+IP_ADAPTER_STRENGTH = 0.4
+"""Leaves an IP-Adapter the scale of 0.6 that its authors show."""
 
 
 class Defaults(NamedTuple):
@@ -62,13 +72,34 @@ def discover(model_dirs: Iterable[Path], hub_ids: Iterable[str]) -> tuple[ModelC
     return tuple(cards)
 
 
+def with_adapter_dirs(
+    cards: Iterable[ModelCard], model_dirs: Sequence[Path]
+) -> tuple[ModelCard, ...]:
+    """Tell every local diffusion model where adapters lie: its own first, then the shared ones."""
+    shared = tuple(str(root.expanduser().absolute() / LORAS) for root in model_dirs)
+    return tuple(
+        replace(card, adapter_dirs=tuple(dict.fromkeys((*card.adapter_dirs, *shared))))
+        if card.kind == "diffusion"
+        else card
+        for card in cards
+    )
+
+
+def find_adapter(name: str, card: ModelCard) -> Path | None:
+    """Return the file of an adapter; `None` where there is none, or where the name is no name."""
+    if not is_adapter_name(name):
+        return None
+    paths = (Path(folder) / f"{name}{ADAPTER_SUFFIX}" for folder in card.adapter_dirs)
+    return next((path for path in paths if path.is_file()), None)
+
+
 def _model_folders(root: Path) -> list[Path]:
     root = root.expanduser()
     if (root / INDEX).is_file():
         return [root]
     below = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
     found = [folder for folder in below if (folder / INDEX).is_file()]
-    if not found:
+    if not found and not (root / LORAS).is_dir():
         looked = f"in {root} and its {len(below)} subfolder(s)" if root.is_dir() else "there"
         state = "holds no diffusers model" if root.is_dir() else "is not a folder"
         raise ConfigurationError(
@@ -89,7 +120,12 @@ def _folder_card(folder: Path) -> ModelCard:
             f"{exc}",
             {"settings": ["GATOR_MODEL_DIRS"], "folder": str(folder)},
         ) from exc
-    return _card(folder.name, str(folder.absolute()), family)
+    folder = folder.absolute()
+    card = _card(folder.name, str(folder), family)
+    card = replace(card, adapter_dirs=(str(folder / LORAS),))
+    if family in IP_ADAPTER_FAMILIES and (folder / IP_ADAPTER).is_dir():
+        return replace(card, ip_adapter=str(folder / IP_ADAPTER), strength=IP_ADAPTER_STRENGTH)
+    return card
 
 
 def _card(name: str, source: str, family: str) -> ModelCard:

@@ -18,6 +18,16 @@ SEED_LIMIT = 2**53
 """Seeds stay below this, so that JSON readers with doubles keep every digit."""
 
 SIDE_LIMIT = 4_096
+
+REFERENCE_LIMIT_BYTES = 64 * 1024**2
+"""Above the largest PNG that intake or an engine writes."""
+
+ADAPTER_LIMIT = 8
+"""Adapters of one picture, as many as a persona may have."""
+
+_ADAPTER_NAME = re.compile(r"[^./\\:\x00-\x1f\x7f\ud800-\udfff][^/\\:\x00-\x1f\x7f\ud800-\udfff]*")
+_ADAPTER_NAME_BYTES = 200
+_PICTURES = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF.{4}WEBP", re.DOTALL)
 _UNSPEAKABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 Kind = Literal["diffusion", "illustrated", "cloud"]
@@ -40,6 +50,9 @@ class ModelCard:
         prompt_adapter: `module:function` that puts a request into the model's own words
             (`ImageRequest -> AdaptedPrompt`); empty where the words go in as they are.
         credit: the attribution that pictures owe, if any.
+        strength: how far a picture goes from its reference where a request does not say.
+        ip_adapter: the folder of the model's IP-Adapter; empty where it has none.
+        adapter_dirs: folders in which adapters for this model lie, first come first.
     """
 
     name: str
@@ -57,6 +70,9 @@ class ModelCard:
     family: str = ""
     prompt_adapter: str = ""
     credit: str = ""
+    strength: float = 0.6
+    ip_adapter: str = ""
+    adapter_dirs: tuple[str, ...] = ()
 
     def as_entry(self) -> dict[str, Any]:
         """Return the card as an entry of `AIModelManager.available_models`."""
@@ -74,6 +90,9 @@ class ImageRequest:
         identity: a stable name of the persona; traits that no words settle are drawn from it.
         look: traits settled by an approved base image; they outrank every word.
         device_id: the home device; another may take the work when it runs dry.
+        reference: an encoded picture, verified beforehand, that this one starts from.
+        strength: how far it may go from its reference, above 0 and below 1.
+        adapters: names and weights of the LoRAs that it is made with.
     """
 
     prompt: str
@@ -89,12 +108,16 @@ class ImageRequest:
     appearance: str = ""
     identity: str = ""
     look: Mapping[str, str] = field(default_factory=dict)
+    reference: bytes | None = field(default=None, repr=False)
+    strength: float | None = None
+    adapters: tuple[tuple[str, float], ...] = ()
 
     @classmethod
     def from_call(cls, prompt: str, options: Mapping[str, Any]) -> Self:
         """Check a caller's words and options and make a request of them.
 
         `size="512x768"` is understood beside `width` and `height`; a missing seed is drawn.
+        Adapters may be pairs, or mappings with `name` and `weight`, as a persona has them.
 
         Raises:
             InvalidRequest: `details["errors"]` lists every faulty field.
@@ -102,6 +125,8 @@ class ImageRequest:
         values = {name: value for name, value in options.items() if value is not None}
         if "size" in values:
             values["width"], values["height"] = _sides(values.pop("size"))
+        if "adapters" in values:
+            values["adapters"] = _pairs(values["adapters"])
         values.setdefault("seed", secrets.randbelow(SEED_LIMIT))
         faults = [*_text_faults("prompt", prompt, required=True), *_faults(values)]
         if faults:
@@ -213,6 +238,7 @@ _NUMBERS: dict[str, tuple[type, float, float]] = {
     "height": (int, 16, SIDE_LIMIT),
     "num_inference_steps": (int, 1, 500),
     "guidance_scale": (float, 0, 50),
+    "strength": (float, 0.01, 0.99),
     "device_id": (int, 0, 1023),
 }
 _TEXTS = ("negative_prompt", "scheduler", "model", "appearance", "identity")
@@ -221,6 +247,26 @@ _TEXTS = ("negative_prompt", "scheduler", "model", "appearance", "identity")
 def _sides(size: object) -> tuple[object, object]:
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(size))
     return (int(match[1]), int(match[2])) if match else (size, size)
+
+
+def _pairs(adapters: object) -> object:
+    """Turn lists and mappings into pairs; what is neither is left for the check to name."""
+    if not isinstance(adapters, list | tuple):
+        return adapters
+    return tuple(
+        (one.get("name"), one.get("weight", 1.0)) if isinstance(one, Mapping) else one
+        for one in (tuple(one) if isinstance(one, list) else one for one in adapters)
+    )
+
+
+def is_adapter_name(name: object) -> bool:
+    """Tell whether a text may name an adapter: a file's name, never a path."""
+    return (
+        isinstance(name, str)
+        and bool(_ADAPTER_NAME.fullmatch(name))
+        and ".." not in name
+        and len(name.encode()) <= _ADAPTER_NAME_BYTES
+    )
 
 
 def _fault(field_name: str, message: str) -> dict[str, str]:
@@ -249,9 +295,48 @@ def _faults(values: Mapping[str, Any]) -> list[dict[str, str]]:
             found += _number_faults(name, value)
         elif name in _TEXTS:
             found += _text_faults(name, value)
+        elif name == "reference":
+            found += _reference_faults(value)
+        elif name == "adapters":
+            found += _adapter_faults(value)
         elif not isinstance(value, Mapping):
             found.append(_fault(name, "must be traits by name"))
+    if "strength" in values and "reference" not in values:
+        found.append(_fault("strength", "has no say without a reference"))
     return found
+
+
+def _reference_faults(value: object) -> list[dict[str, str]]:
+    if not isinstance(value, bytes):
+        return [_fault("reference", f"must be a picture's bytes, not {type(value).__name__}")]
+    if len(value) > REFERENCE_LIMIT_BYTES:
+        limit = REFERENCE_LIMIT_BYTES // 1024**2
+        return [_fault("reference", f"has more than {limit} MiB")]
+    if not _PICTURES.match(value):
+        return [_fault("reference", "is not a PNG, JPEG or WebP file")]
+    return []
+
+
+def _adapter_faults(value: object) -> list[dict[str, str]]:
+    if not isinstance(value, tuple) or not all(
+        isinstance(one, tuple) and len(one) == 2 for one in value
+    ):
+        return [_fault("adapters", "must be a list of names with weights")]
+    if len(value) > ADAPTER_LIMIT:
+        return [_fault("adapters", f"has {len(value)} entries; at most {ADAPTER_LIMIT} are taken")]
+    found = []
+    for name, weight in value:
+        if not is_adapter_name(name):
+            found.append(_fault("adapters", f"{name!r:.80} is not a name of a file in a folder"))
+        if not _is_number(weight) or not -2 <= weight <= 2:
+            found.append(_fault("adapters", f"weight {weight!r:.40} must be from -2 to 2"))
+    if len({name for name, _ in value if isinstance(name, str)}) < len(value) and not found:
+        found.append(_fault("adapters", "names one twice"))
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number_faults(name: str, value: object) -> list[dict[str, str]]:

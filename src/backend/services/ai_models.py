@@ -12,7 +12,7 @@ from typing import Any, List, Self  # noqa: UP035 - List is part of the contract
 from backend.config import Settings, load_settings
 from backend.errors import InvalidRequest, ModelNotAvailable
 from backend.imaging.builtin.cards import cards as builtin_cards
-from backend.imaging.catalog import discover
+from backend.imaging.catalog import discover, with_adapter_dirs
 from backend.imaging.devices import Device, resolve_devices
 from backend.imaging.pool.pool import DevicePool
 from backend.imaging.selection import choose_model
@@ -44,9 +44,11 @@ class AIModelManager:
     ) -> None:
         self._settings = settings or load_settings()
         self._cpu_slots = cpu_slots
+        dirs = self._settings.model_dirs
+        cards = (*discover(dirs, self._settings.image_models), *builtin_cards())
         self._pool = DevicePool(
             self.devices,
-            (*discover(self._settings.model_dirs, self._settings.image_models), *builtin_cards()),
+            with_adapter_dirs(cards, dirs),
             cpu_threads=self._settings.cpu_threads,
             start_timeout_s=self._settings.worker_start_timeout_s,
         )
@@ -75,8 +77,8 @@ class AIModelManager:
         """Choose the model that serves a request.
 
         Raises:
-            ModelNotAvailable: the one it names, or any at all, is not usable here.
-            UnsupportedTask: it cannot make that size.
+            ModelNotAvailable: the one it names, or any at all, or an adapter is not here.
+            UnsupportedTask: it cannot make that size, or start from a reference.
         """
         return choose_model(request, self.cards(), self._settings.image_model)
 

@@ -132,7 +132,7 @@ class BaseImageWorkflow:
             prompt: what the picture shows beside the persona; a plain portrait if left out.
             reference: start from the approved version's picture, else from the current one's.
             request_id: for the audit log.
-            **options: `seed`, `model`, `num_inference_steps`, … as for a generated image.
+            **options: `seed`, `model`, `strength`, … as for a generated image.
 
         Raises:
             InvalidRequest: an option is wrong.
@@ -155,10 +155,13 @@ class BaseImageWorkflow:
         actor: Actor,
         count: int = 1,
         prompt: str | None = None,
+        reference: bool = False,
         request_id: str | None = None,
         **options: Any,
     ) -> BaseImageView:
         """Make new versions with a cloud's model; otherwise as `seed_local`.
+
+        With `reference`, the picture that is started from is sent there too.
 
         Raises:
             ProviderNotConfigured: there is no cloud.
@@ -170,7 +173,7 @@ class BaseImageWorkflow:
             local=False,
             count=count,
             prompt=prompt,
-            reference=False,
+            reference=reference,
             options=options,
         )
         return await self._after_seed(*made)

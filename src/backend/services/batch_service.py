@@ -37,7 +37,7 @@ from backend.services.content_generation_service import (
 )
 from backend.services.content_service import RECENT_CAPTIONS, caption_detail
 from backend.services.leave import require_leave
-from backend.services.persona_look import look_options
+from backend.services.persona_look import adapter_options, look_options
 from backend.storage.blobs import BlobStore
 
 ATTEMPTS = 2
@@ -98,7 +98,7 @@ class BatchService:
             NotFound: there is no such persona.
             Conflict: its base image is not approved, or the leave to show it does not hold.
             InvalidRequest: an option is wrong, or there are no prompts or too many.
-            ModelError: there is no such model, or it cannot make that size.
+            ModelError: there is no such model or adapter, or it cannot make that size.
         """
         _check_prompts(prompts)
         self._check_options(options)
@@ -110,6 +110,7 @@ class BatchService:
             repository = BatchRepository(session)
             batch = await repository.with_key(key) if key else None
             if batch is None:
+                self._check_options({**adapter_options(persona), **options})
                 batch = BatchModel(
                     persona_id=persona.id,
                     base_version=persona.approved_version,
@@ -222,8 +223,9 @@ class BatchService:
         async with self._database.read() as session:
             persona = await PersonaRepository(session).get(batch.persona_id)
             version = await BaseImageRepository(session).find(persona.id, batch.base_version)
+        options = {**adapter_options(persona), **batch.options}
         return {
-            **look_options(persona, self._kind(batch.options)),
+            **look_options(persona, self._kind(options)),
             "look": version.look if version else {},
         }
 

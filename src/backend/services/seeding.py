@@ -19,7 +19,7 @@ from backend.models.base import new_id
 from backend.models.base_image import MAX_CANDIDATES, BaseImageVersionModel, SeedFailure
 from backend.models.persona import PersonaModel
 from backend.services.ai_models import AIModelManager
-from backend.services.persona_look import look_options
+from backend.services.persona_look import adapter_options, look_options
 
 BASE_PROMPT = "portrait, facing the camera, friendly, plain background"
 
@@ -117,7 +117,9 @@ def _options(models: AIModelManager, persona: PersonaModel, asked: Asked) -> dic
     given = {name: value for name, value in asked.options.items() if value is not None}
     if asked.reference is not None:
         given["reference"] = asked.reference[1]
-    request = ImageRequest.from_call(asked.prompt or BASE_PROMPT, given)
+    request = ImageRequest.from_call(
+        asked.prompt or BASE_PROMPT, {**adapter_options(persona), **given}
+    )
     card = _card(models, request, local=asked.local)
     return {**look_options(persona, card.kind), **given, "model": card.name}
 

@@ -24,7 +24,7 @@ from backend.imaging.builtin.styles import (
     style_book,
 )
 from backend.imaging.builtin.vocabulary import vocabulary
-from backend.imaging.selection import check_size
+from backend.imaging.selection import check_card
 from backend.imaging.types import EngineContext, GeneratedImage, ImageRequest, ModelCard
 
 _LIBRARIES = ("dicebear-core", "dicebear-styles", "resvg-py")
@@ -49,10 +49,10 @@ class IllustratedEngine:
             into the file, which resvg does in one call.
 
         Raises:
-            UnsupportedTask: the size is beyond the card's.
+            UnsupportedTask: the size is beyond the card's, or there is a reference or an adapter.
             ModelNotAvailable: the card's style is not offered.
         """
-        check_size(request, card)
+        check_card(request, card)
         width, height = request.width or card.width, request.height or card.height
         started = time.perf_counter()
         book = style_book(card.source)

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ssl
 import time
 import uuid
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Self
 
 from backend.config import Settings
 from backend.errors import ProviderError, ProviderNotConfigured, UnsupportedTask
 from backend.imaging.cloud.retrying import RetryPolicy, retried
+from backend.imaging.pictures.container import MIMES, signature
 from backend.imaging.types import GeneratedImage, ImageRequest, ModelCard
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+    from openai import AsyncAPIResponse, AsyncOpenAI
+    from openai.types import ImagesResponse
 
-_LOCAL_ONLY = ("num_inference_steps", "guidance_scale", "scheduler", "negative_prompt")
+_LOCAL_ONLY = (
+    "num_inference_steps",
+    "guidance_scale",
+    "scheduler",
+    "negative_prompt",
+    "strength",
+    "adapters",
+)
 
 
 class OpenAIImages:
@@ -94,7 +105,8 @@ class OpenAIImages:
 
         All attempts carry one `Idempotency-Key`, so that an endpoint that knows it makes, and
         charges for, one picture. The seed is not sent, since the images API has none: the result
-        carries the request's, and the receipt says that it had no say.
+        carries the request's, and the receipt says that it had no say. With a reference it is the
+        edits endpoint that is asked, and the picture is sent along.
 
         Raises:
             UnsupportedTask: the request sets something that the images API does not have.
@@ -110,7 +122,8 @@ class OpenAIImages:
         started = time.perf_counter()
         key = str(uuid.uuid4())
         body, attempts = await retried(
-            lambda: self._ask(card.source, prompt, f"{width}x{height}", key), self._retries
+            lambda: self._ask(card.source, prompt, f"{width}x{height}", request.reference, key),
+            self._retries,
         )
         data, url = picture_of(body)
         if data is None:
@@ -133,6 +146,7 @@ class OpenAIImages:
                 "seed_used": False,
                 "attempts": attempts,
                 "answered_with": "url" if url else "b64_json",
+                **_reference_receipt(request),
             },
         )
 
@@ -142,7 +156,9 @@ class OpenAIImages:
             await self._client.close()
             self._client = None
 
-    async def _ask(self, model: str, prompt: str, size: str, key: str) -> bytes:
+    async def _ask(
+        self, model: str, prompt: str, size: str, reference: bytes | None, key: str
+    ) -> bytes:
         """Make one attempt; return the body of the answer, read up to the limit."""
         import openai
         from httpx2 import RequestError
@@ -153,7 +169,8 @@ class OpenAIImages:
         try:
             async with (
                 asyncio.timeout(self._timeout_s),
-                self._connect().images.with_streaming_response.generate(
+                self._call(
+                    reference,
                     model=model,
                     prompt=prompt,
                     n=1,
@@ -180,6 +197,16 @@ class OpenAIImages:
             lost = openai.APIConnectionError(message=str(exc), request=exc.request)
             raise translated(lost, self._base_url) from exc
         return bytes(body)
+
+    def _call(
+        self, reference: bytes | None, **values: Any
+    ) -> AbstractAsyncContextManager[AsyncAPIResponse[ImagesResponse]]:
+        images = self._connect().images.with_streaming_response
+        if reference is None:
+            return images.generate(**values)
+        file_format = signature(reference)
+        name = f"reference.{file_format.lower()}"
+        return images.edit(image=(name, reference, MIMES[file_format]), **values)
 
     async def _fetch(self, url: str) -> bytes:
         from backend.imaging.cloud.answers import CHARGED, MAX_IMAGE_BYTES
@@ -215,8 +242,15 @@ class OpenAIImages:
         return self._client
 
 
+def _reference_receipt(request: ImageRequest) -> dict[str, Any]:
+    if request.reference is None:
+        return {}
+    sha256 = hashlib.sha256(request.reference).hexdigest()
+    return {"reference": {"sha256": sha256, "way": "edit"}}
+
+
 def _refuse_local_options(request: ImageRequest) -> None:
-    given = [name for name in _LOCAL_ONLY if getattr(request, name) is not None]
+    given = [name for name in _LOCAL_ONLY if getattr(request, name) not in (None, ())]
     if given:
         raise UnsupportedTask(
             f"a cloud images endpoint does not take {', '.join(given)}; leave it out or name a "

@@ -12,6 +12,7 @@ import inspect
 import io
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import diffusers
@@ -20,7 +21,9 @@ import transformers
 from PIL import Image
 
 from backend.errors import DeviceOutOfMemory, UnsupportedTask
+from backend.imaging.diffusion.adapters import use_adapters
 from backend.imaging.diffusion.loading import fingerprint, load_pipeline, weights_bytes
+from backend.imaging.diffusion.references import start_of
 from backend.imaging.diffusion.residency import (
     Residency,
     Resident,
@@ -29,6 +32,7 @@ from backend.imaging.diffusion.residency import (
     release_memory,
 )
 from backend.imaging.diffusion.schedulers import use_scheduler
+from backend.imaging.selection import check_card, steps_of
 from backend.imaging.types import (
     AdaptedPrompt,
     EngineContext,
@@ -63,17 +67,25 @@ class DiffusionEngine:
         """Render one image.
 
         Raises:
-            ModelLoadFailed: the model's files are not as they should be.
-            UnsupportedTask: the pipeline does not take an option of the request.
+            ModelLoadFailed: the model's files, or those of an adapter, are not as they should be.
+            UnsupportedTask: the model or its pipeline does not take an option of the request.
             DeviceOutOfMemory: it did not fit; the engine is still usable.
         """
         started = time.perf_counter()
+        check_card(request, card)
         resident = self._resident(card)
+        adapters = use_adapters(resident, request, card)
+        start = start_of(resident, request, card)
+        self._residency.make_room()
         loaded = time.perf_counter()
         adapted = adapt_prompt(request, card)
-        arguments = pipeline_arguments(resident.pipeline, request, card, adapted.prompt)
-        use_scheduler(resident.pipeline, request.scheduler, resident.scheduler)
-        image = self._render(resident, arguments, request.seed)
+        arguments = pipeline_arguments(
+            start.pipeline, request, card, adapted.prompt, start.arguments
+        )
+        use_scheduler(
+            start.pipeline, request.scheduler, resident.scheduler, afresh=bool(start.arguments)
+        )
+        image = self._render(start.pipeline, {**arguments, **start.arguments}, request.seed)
         rendered = time.perf_counter()
         data = encode_png(image)
         return GeneratedImage(
@@ -92,7 +104,16 @@ class DiffusionEngine:
                 "render": round(rendered - loaded, 4),
                 "encode": round(time.perf_counter() - rendered, 4),
             },
-            receipt={"model": card.name, **self._receipt(resident, arguments, request.seed)},
+            receipt={
+                "model": card.name,
+                **arguments,
+                "width": image.width,
+                "height": image.height,
+                "seed": request.seed,
+                **start.receipt,
+                **({"adapters": adapters} if adapters else {}),
+                **self._circumstances(resident, start.pipeline),
+            },
             prompt_report={**adapted.report, "prompt": adapted.prompt, "look": dict(adapted.look)},
         )
 
@@ -111,31 +132,30 @@ class DiffusionEngine:
             self._residency.add(key, resident)
         return resident
 
-    def _render(self, resident: Resident, arguments: Mapping[str, Any], seed: int) -> Image.Image:
+    def _render(self, pipeline: Any, arguments: Mapping[str, Any], seed: int) -> Image.Image:
         generator = torch.Generator("cpu").manual_seed(seed)
         try:
             with torch.inference_mode():
-                output = resident.pipeline(**arguments, generator=generator)
+                output = pipeline(**arguments, generator=generator)
         except torch.OutOfMemoryError as exc:
             release_memory()
+            sides = arguments["image"].size if "image" in arguments else None
+            width, height = sides or (arguments["width"], arguments["height"])
             raise DeviceOutOfMemory(
-                f"{arguments['width']}x{arguments['height']} did not fit into the memory of "
-                f"{self._context.device}; ask for a smaller size.",
+                f"{width}x{height} did not fit into the memory of {self._context.device}; "
+                "ask for a smaller size.",
                 {"device": self._context.device},
             ) from exc
         image: Image.Image = output.images[0]
         return image
 
-    def _receipt(
-        self, resident: Resident, arguments: Mapping[str, Any], seed: int
-    ) -> dict[str, Any]:
+    def _circumstances(self, resident: Resident, pipeline: Any) -> dict[str, Any]:
+        """Return the part of a receipt that the request does not decide."""
         return {
-            **arguments,
-            "seed": seed,
             "model_fingerprint": resident.fingerprint,
-            "pipeline": type(resident.pipeline).__name__,
-            "scheduler": type(resident.pipeline.scheduler).__name__,
-            "dtype": str(resident.pipeline.dtype).removeprefix("torch."),
+            "pipeline": type(pipeline).__name__,
+            "scheduler": type(pipeline.scheduler).__name__,
+            "dtype": str(pipeline.dtype).removeprefix("torch."),
             "device": self._context.device,
             "torch_threads": torch.get_num_threads(),
             "versions": {
@@ -157,9 +177,21 @@ def adapt_prompt(request: ImageRequest, card: ModelCard) -> AdaptedPrompt:
 
 
 def pipeline_arguments(
-    pipeline: Any, request: ImageRequest, card: ModelCard, prompt: str
+    pipeline: Any,
+    request: ImageRequest,
+    card: ModelCard,
+    prompt: str,
+    beside: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the keyword arguments of the pipeline's call, without its generator.
+
+    Args:
+        pipeline: whose call it is.
+        request: what is asked for.
+        card: what stands where the request is silent.
+        prompt: the request in the model's words.
+        beside: what the call is given too; a pipeline that has the size from its `image` is not
+            told it again.
 
     Raises:
         UnsupportedTask: the request sets something that this pipeline does not know.
@@ -168,15 +200,17 @@ def pipeline_arguments(
         "prompt": prompt,
         "width": request.width or card.width,
         "height": request.height or card.height,
-        "num_inference_steps": request.num_inference_steps or card.num_inference_steps,
+        "num_inference_steps": steps_of(request, card),
         "guidance_scale": (
             card.guidance_scale if request.guidance_scale is None else request.guidance_scale
         ),
     }
     if request.negative_prompt:
         arguments["negative_prompt"] = request.negative_prompt
-    unknown = arguments.keys() - inspect.signature(type(pipeline).__call__).parameters.keys()
-    if unknown:
+    known = inspect.signature(type(pipeline).__call__).parameters.keys()
+    if "image" in beside and "width" not in known:
+        del arguments["width"], arguments["height"]
+    if unknown := {*arguments, *beside} - known:
         raise UnsupportedTask(
             f"{type(pipeline).__name__} does not take {', '.join(sorted(unknown))}.",
             {"model": card.name},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from backend.errors import DeviceOutOfMemory, ModelLoadFailed
+from backend.imaging.catalog import IP_ADAPTER, LORAS
 from backend.imaging.types import ModelCard
 
+_BESIDE = (IP_ADAPTER, LORAS)
 _BFLOAT16_FAMILIES = ("Flux", "StableDiffusion3")
 _FINGERPRINT_BYTES = 1 << 16
 
@@ -70,13 +73,19 @@ def choose_dtype(card: ModelCard, torch_device: str) -> torch.dtype:
 def fingerprint(card: ModelCard) -> str:
     """Hash the names, sizes and first 64 KiB of a model folder's files; empty for a hub id.
 
-    Enough to tell two models or versions apart in a receipt without reading gigabytes.
+    Enough to tell two models or versions apart in a receipt without reading gigabytes. What lies
+    beside the model, its LoRAs and its IP-Adapter, is not part of it.
     """
     folder = Path(card.source)
-    if not folder.is_dir():
-        return ""
+    return fingerprint_of(folder, without=_BESIDE) if folder.is_dir() else ""
+
+
+def fingerprint_of(folder: Path, without: Collection[str] = ()) -> str:
+    """Hash the names, sizes and first 64 KiB of a folder's files, leaving out some subfolders."""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json")):
+        if path.relative_to(folder).parts[0] in without:
+            continue
         digest.update(f"{path.relative_to(folder).as_posix()}:{path.stat().st_size}".encode())
         with path.open("rb") as file:
             digest.update(file.read(_FINGERPRINT_BYTES))
@@ -91,6 +100,6 @@ def weights_bytes(pipeline: Any) -> int:
 
 def _variant(folder: Path) -> str | None:
     """Return `fp16` where a folder holds its weights in that variant only."""
-    weights = [p.name for p in folder.glob("*/*.safetensors")] if folder.is_dir() else []
+    weights = [p.name for p in folder.glob("*/*.safetensors") if p.parent.name not in _BESIDE]
     halves = [name for name in weights if ".fp16." in name]
     return "fp16" if halves and len(halves) == len(weights) else None

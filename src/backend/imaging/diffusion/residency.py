@@ -17,13 +17,22 @@ def pipeline_key(model: str, device_id: int) -> str:
 
 @dataclass(slots=True)
 class Resident:
-    """A loaded pipeline, where it came from, its own scheduler, and what it weighs."""
+    """A loaded pipeline, where it came from, its own scheduler, and what it weighs.
+
+    Attributes:
+        image_to_image: the pipeline that starts from a picture; it shares every weight.
+        ip_adapter: what `ip_adapter` keeps of a model's IP-Adapter.
+        adapters: the LoRAs that are loaded, the least recently used first.
+    """
 
     source: str
     pipeline: Any
     scheduler: Any
     weights_bytes: int
     fingerprint: str
+    image_to_image: Any = None
+    ip_adapter: Any = None
+    adapters: dict[str, None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -42,6 +51,10 @@ class Residency:
     def add(self, key: str, resident: Resident) -> None:
         """Keep a pipeline; let the least recently used go until all fit."""
         self.residents[key] = resident
+        self.make_room()
+
+    def make_room(self) -> None:
+        """Let the least recently used go until all fit; called when one has grown."""
         while self._bytes() > self.budget_bytes and len(self.residents) > 1:
             self.residents.popitem(last=False)
             release_memory()
