@@ -10,17 +10,23 @@ from __future__ import annotations
 import asyncio
 import functools
 import sqlite3
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import aiosqlite
-from sqlalchemy import event
+from sqlalchemy import create_engine, event
 from sqlalchemy.engine import URL, Connection
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import StaticPool
 
 BUSY_TIMEOUT_MS = 10_000
 READ_ONLY = "gator_read_only"
+_ONE_MIGRATION = threading.Lock()  # Alembic keeps the one that runs in a global
 _WAL_RESET_BUG = ((3, 7, 0), (3, 51, 2))
+
+
+T = TypeVar("T")
 
 
 class _Connection(aiosqlite.Connection):
@@ -56,6 +62,35 @@ class _Connection(aiosqlite.Connection):
                 self._tx.put_nowait((None, answer.result().close))
             raise
 
+    async def lend(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do work in the connection's own thread, to its end also for a cancelled task."""
+        done: T = await self._execute(work, self._conn)
+        return done
+
+
+async def migrate_in_thread(connection: AsyncConnection, work: Callable[[Connection], T]) -> T:
+    """Do many small statements in one transaction and one go.
+
+    A statement handed over to the thread by itself waits longer than it runs. Foreign keys sleep
+    meanwhile, which can be said outside a transaction only: else SQLite would delete what refers to
+    a table that a revision copies.
+    """
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert isinstance(driver, _Connection)  # noqa: S101 - `sqlite_engine` makes no others
+    return await driver.lend(functools.partial(_migrate, work))
+
+
+def _migrate(work: Callable[[Connection], T], driver: sqlite3.Connection) -> T:
+    engine = create_engine("sqlite://", creator=lambda: driver, poolclass=StaticPool)
+    event.listen(engine, "begin", _begin)
+    with _ONE_MIGRATION:
+        driver.execute("PRAGMA foreign_keys = OFF")
+        try:
+            with engine.begin() as connection:
+                return work(connection)
+        finally:
+            driver.execute("PRAGMA foreign_keys = ON")
+
 
 def sqlite_engine(url: URL) -> AsyncEngine:
     """Return an engine whose transactions begin as the module's first lines say."""
@@ -74,12 +109,13 @@ def sqlite_engine(url: URL) -> AsyncEngine:
         cursor.execute(f"PRAGMA journal_mode = {journal_mode()}")
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
-    def on_begin(connection: Connection) -> None:
-        reading = connection.get_execution_options().get(READ_ONLY)
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
+    event.listen(engine.sync_engine, "begin", _begin)
     return engine
+
+
+def _begin(connection: Connection) -> None:
+    reading = connection.get_execution_options().get(READ_ONLY)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 def journal_mode() -> str:
