@@ -8,7 +8,9 @@ SQLite 3.7.0 to 3.51.2, whose WAL reset can lose a commit; else the rollback jou
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import queue
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -29,6 +31,35 @@ _WAL_RESET_BUG = ((3, 7, 0), (3, 51, 2))
 T = TypeVar("T")
 
 
+class _Calls(queue.SimpleQueue[Any]):
+    """Calls for a connection's thread, whose answers may come too late.
+
+    Upstream, the thread dies of an answer to a loop that has ended, and leaves what else it was
+    asked undone, such as to close the file.
+    """
+
+    def put_nowait(self, item: tuple[asyncio.Future[Any] | None, Callable[[], Any]]) -> None:
+        answer, work = item
+        super().put_nowait((None, functools.partial(_done, work, answer)))
+
+
+def _done(work: Callable[[], Any], answer: asyncio.Future[Any] | None) -> Any:
+    """Do work in the thread and answer, if anybody is there still."""
+    try:
+        result = work()
+    except BaseException as exc:  # noqa: BLE001 - it is whoever waits for the answer who raises it
+        _tell(answer, aiosqlite.core.set_exception, exc)
+        return None
+    _tell(answer, aiosqlite.core.set_result, result)
+    return result
+
+
+def _tell(answer: asyncio.Future[Any] | None, how: Callable[..., None], outcome: Any) -> None:
+    if answer:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            answer.get_loop().call_soon_threadsafe(how, answer, outcome)
+
+
 class _Connection(aiosqlite.Connection):
     """A connection that survives the cancellation of whoever uses it.
 
@@ -40,8 +71,18 @@ class _Connection(aiosqlite.Connection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._thread.daemon = True
+        self._tx = _Calls()
+        self._thread = threading.Thread(
+            target=aiosqlite.core._connection_worker_thread, args=(self._tx,), daemon=True
+        )
+        self._loop = asyncio.get_running_loop()
         self._stopping: asyncio.Future[Any] | None = None
+
+    def __del__(self) -> None:
+        if self._loop.is_closed():  # cut off, and not forgotten
+            self.stop()
+        else:
+            super().__del__()  # type: ignore[no-untyped-call]
 
     def stop(self) -> asyncio.Future[Any] | None:
         if self._stopping is None:
