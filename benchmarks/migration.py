@@ -192,7 +192,7 @@ def measure(name: str, rows: int, rounds: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    parser = report.arguments(__doc__, rounds=7)
+    parser = report.arguments(__doc__, rounds=11)
     parser.add_argument("--rows", type=report.positive, default=100_000, help="of legacy personas")
     parser.add_argument("--database", choices=DATABASES, action="append", help="default: both")
     options = parser.parse_args()
