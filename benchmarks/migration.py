@@ -10,6 +10,7 @@ rows cost. Each round works on fresh copies of the same rows, on SQLite and on P
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import shutil
@@ -107,6 +108,8 @@ async def go(url: str, way: Way) -> float:
     """Migrate; return the seconds it took, once every row is found again."""
     async with opened(url) as database:
         before = await summed(database)
+        gc.collect()
+        gc.freeze()  # so that no way pays for sweeping what others left
         started = time.perf_counter()
         await way(database)
         seconds = time.perf_counter() - started
@@ -189,7 +192,7 @@ def measure(name: str, rows: int, rounds: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    parser = report.arguments(__doc__, rounds=7)
+    parser = report.arguments(__doc__, rounds=11)
     parser.add_argument("--rows", type=report.positive, default=100_000, help="of legacy personas")
     parser.add_argument("--database", choices=DATABASES, action="append", help="default: both")
     options = parser.parse_args()

@@ -147,6 +147,37 @@ async def test_a_table_that_lacks_columns_is_completed(database_url: str, tmp_pa
         await check_works(studio, ["a", "b", "c"])
 
 
+@pytest.mark.parametrize("ids", [[], ["a", "b"]])
+async def test_a_column_that_a_later_revision_would_add_may_be_there(
+    database_url: str, tmp_path: Path, ids: list[str]
+) -> None:
+    await execute(
+        database_url,
+        LEGACY.format(key="VARCHAR(36)", json="JSON", more=", revision INTEGER NOT NULL DEFAULT 1"),
+        *(
+            "INSERT INTO personas (id, name, appearance, personality) "
+            f"VALUES ('{one}', 'Old', 'red hair', 'warm')"
+            for one in ids
+        ),
+    )
+    async with open_studio(settings_of(database_url, tmp_path)) as studio:
+        if ids:
+            await check_works(studio, ids)
+        made = await studio.personas.create(PERSONA)
+        with pytest.raises(IntegrityError, match="locked_iff_approved"):
+            async with studio.database.write() as session:
+                await session.execute(
+                    text("UPDATE personas SET appearance_locked = true WHERE id = :id"),
+                    {"id": made.id},
+                )
+
+
+async def test_an_empty_history_is_begun(database_url: str, tmp_path: Path) -> None:
+    await make(database_url)
+    await execute(database_url, "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+    assert "3 of 3 persona(s) kept; revision 0002." in run_script(database_url)
+
+
 async def test_legacy_images_become_drafts_and_the_rest_is_listed(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,7 +67,7 @@ async def look(home: Path) -> BlobReport:
 
 @pytest.mark.timeout(3_600)
 def test_hostile_uploads_do_the_server_no_harm(tmp_path: Path, rounds: Any) -> None:
-    count = rounds(60, 2_000)
+    count = rounds(60, 10_000)
     endings: Counter[int] = Counter()
     longest, taken = 0.0, 0
     home = tmp_path / "home"

@@ -9,6 +9,7 @@ Ids become text, since new ones are; so do the columns of other tables that refe
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,9 +23,20 @@ _STATUS_IS_NEW = "base_image_status_is_new"
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def persona_id_type(op: Any) -> sa.types.TypeEngine[Any]:
+def add_columns(op: Any, table: str, columns: Sequence[sa.Column[Any]], *more: str) -> None:
+    """Add columns, on PostgreSQL with `more` changes in one statement; on SQLite one by one."""
+    if op.get_bind().dialect.name == "sqlite":
+        for column in columns:
+            op.add_column(table, column)
+        return
+    dialect = op.get_bind().dialect
+    added = [f"ADD COLUMN {sa.schema.CreateColumn(c).compile(dialect=dialect)}" for c in columns]
+    op.get_bind().exec_driver_sql(f"ALTER TABLE {table} {', '.join([*added, *more])}")
+
+
+def persona_id_type(columns: dict[str, Any]) -> sa.types.TypeEngine[Any]:
     """Return the type that a foreign key to `personas.id` has to have."""
-    found = _columns(op)["id"]["type"]
+    found = columns["id"]["type"]
     length = found.length if isinstance(found, sa.String) else ID_LENGTH
     return sa.String(length) if length else sa.Text()
 
@@ -34,24 +46,24 @@ def complete_legacy_personas(op: Any) -> None:
 
     A table that the history itself made is left alone.
     """
-    columns = _columns(op)
+    columns = persona_columns(op)
     if op.get_bind().dialect.name == "sqlite":
         _copy_on_sqlite(op, columns)
     else:
         _alter_on_postgresql(op, columns)
-    for column in _missing(columns):
-        op.add_column("personas", column)
+    if missing := _missing(columns):
+        add_columns(op, "personas", missing)
     _fill_gaps(op, columns)
     _repair_statuses(op)
 
 
-def set_legacy_locks_aside(op: Any) -> None:
+def set_legacy_locks_aside(op: Any, columns: dict[str, Any]) -> None:
     """Let locks fall that nobody's approval stands behind; what they were is kept beside."""
     locked = "SELECT 1 FROM personas WHERE appearance_locked LIMIT 1"
     if op.get_bind().exec_driver_sql(locked).first() is None:
         return
-    demands = not _columns(op)["appearance_locked"]["nullable"]
-    if demands and _columns(op)["appearance_locked"].get("default") is None:
+    lock = columns["appearance_locked"]
+    if not lock["nullable"] and lock.get("default") is None:
         if op.get_bind().dialect.name == "sqlite":  # it would have to be filled for new personas
             op.add_column("personas", sa.Column(LEGACY_LOCK, sa.Boolean()))
             op.execute(
@@ -66,7 +78,7 @@ def set_legacy_locks_aside(op: Any) -> None:
 
 def restore_legacy_locks(op: Any) -> None:
     """Put locks back that fell with the upgrade."""
-    columns = _columns(op)
+    columns = persona_columns(op)
     if LEGACY_LOCK not in columns:
         return
     if columns["appearance_locked"].get("default") is None:
@@ -77,7 +89,8 @@ def restore_legacy_locks(op: Any) -> None:
     op.execute(f"ALTER TABLE personas RENAME COLUMN {LEGACY_LOCK} TO appearance_locked")
 
 
-def _columns(op: Any) -> dict[str, Any]:
+def persona_columns(op: Any) -> dict[str, Any]:
+    """Return what the table's columns are like, by name."""
     found = sa.inspect(op.get_bind()).get_columns("personas")
     return {column["name"]: column for column in found}
 
@@ -142,11 +155,14 @@ def _alter_on_postgresql(op: Any, columns: dict[str, Any]) -> None:
         if not columns[name].get("identity"):
             op.alter_column("personas", name, nullable=True)
     # A zone is put to times without a rewrite of the table only while the session's own is UTC.
-    op.execute("SET LOCAL TIME ZONE 'UTC'")
-    for name in ("created_at", "updated_at"):
-        column = columns.get(name)
-        if column and not getattr(column["type"], "timezone", True):
-            op.execute(f"ALTER TABLE personas ALTER COLUMN {name} TYPE TIMESTAMPTZ")
+    times = [
+        f"ALTER COLUMN {name} TYPE TIMESTAMPTZ"
+        for name in ("created_at", "updated_at")
+        if name in columns and not getattr(columns[name]["type"], "timezone", True)
+    ]
+    if times:
+        op.execute("SET LOCAL TIME ZONE 'UTC'")
+        op.execute(f"ALTER TABLE personas {', '.join(times)}")
     for name, empty in (("content_themes", "[]"), ("style_preferences", "{}")):
         if name in columns and not isinstance(columns[name]["type"], sa.JSON):
             _retype(op, name, "JSON", _as_json(name, columns[name]["type"]), f"'{empty}'")
@@ -210,12 +226,12 @@ def _literal(value: Any) -> str:
 
 def status_is_new(op: Any) -> None:
     """Say that this very run put the column there, so that no row has anything but the default."""
-    op.get_context().config.attributes[_STATUS_IS_NEW] = True
+    op.get_context().opts[_STATUS_IS_NEW] = True
 
 
 def _repair_statuses(op: Any) -> None:
     """Read statuses that somebody wrote by hand; what none of them is reads as pending."""
-    if op.get_context().config.attributes.get(_STATUS_IS_NEW):
+    if op.get_context().opts.get(_STATUS_IS_NEW):
         return
     known = ", ".join(f"'{status}'" for status in _STATUSES)
     strange = f"base_image_status IS NULL OR base_image_status NOT IN ({known})"
@@ -226,7 +242,7 @@ def _repair_statuses(op: Any) -> None:
             f"UPDATE personas SET base_image_status = CASE WHEN {lowered} IN ({known}) "  # noqa: S608 - values of our own
             f"THEN {lowered} ELSE 'pending_upload' END"
         )
-    found = _columns(op)["base_image_status"]
+    found = persona_columns(op)["base_image_status"]
     if op.get_bind().dialect.name != "sqlite" and (
         found["nullable"] or "pending_upload" not in str(found["default"])
     ):

@@ -8,19 +8,56 @@ SQLite 3.7.0 to 3.51.2, whose WAL reset can lose a commit; else the rollback jou
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import queue
 import sqlite3
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import aiosqlite
-from sqlalchemy import event
+from sqlalchemy import create_engine, event
 from sqlalchemy.engine import URL, Connection
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import StaticPool
 
 BUSY_TIMEOUT_MS = 10_000
 READ_ONLY = "gator_read_only"
+_ONE_MIGRATION = threading.Lock()  # Alembic keeps the one that runs in a global
 _WAL_RESET_BUG = ((3, 7, 0), (3, 51, 2))
+
+
+T = TypeVar("T")
+
+
+class _Calls(queue.SimpleQueue[Any]):
+    """Calls for a connection's thread, whose answers may come too late.
+
+    Upstream, the thread dies of an answer to a loop that has ended, and leaves what else it was
+    asked undone, such as to close the file.
+    """
+
+    def put_nowait(self, item: tuple[asyncio.Future[Any] | None, Callable[[], Any]]) -> None:
+        answer, work = item
+        super().put_nowait((None, functools.partial(_done, work, answer)))
+
+
+def _done(work: Callable[[], Any], answer: asyncio.Future[Any] | None) -> Any:
+    """Do work in the thread and answer, if anybody is there still."""
+    try:
+        result = work()
+    except BaseException as exc:  # noqa: BLE001 - it is whoever waits for the answer who raises it
+        _tell(answer, aiosqlite.core.set_exception, exc)
+        return None
+    _tell(answer, aiosqlite.core.set_result, result)
+    return result
+
+
+def _tell(answer: asyncio.Future[Any] | None, how: Callable[..., None], outcome: Any) -> None:
+    if answer:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            answer.get_loop().call_soon_threadsafe(how, answer, outcome)
 
 
 class _Connection(aiosqlite.Connection):
@@ -34,8 +71,18 @@ class _Connection(aiosqlite.Connection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._thread.daemon = True
+        self._tx = _Calls()
+        self._thread = threading.Thread(
+            target=aiosqlite.core._connection_worker_thread, args=(self._tx,), daemon=True
+        )
+        self._loop = asyncio.get_running_loop()
         self._stopping: asyncio.Future[Any] | None = None
+
+    def __del__(self) -> None:
+        if self._loop.is_closed():  # cut off, and not forgotten
+            self.stop()
+        else:
+            super().__del__()  # type: ignore[no-untyped-call]
 
     def stop(self) -> asyncio.Future[Any] | None:
         if self._stopping is None:
@@ -56,6 +103,35 @@ class _Connection(aiosqlite.Connection):
                 self._tx.put_nowait((None, answer.result().close))
             raise
 
+    async def lend(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do work in the connection's own thread, to its end also for a cancelled task."""
+        done: T = await self._execute(work, self._conn)
+        return done
+
+
+async def migrate_in_thread(connection: AsyncConnection, work: Callable[[Connection], T]) -> T:
+    """Do many small statements in one transaction and one go.
+
+    A statement handed over to the thread by itself waits longer than it runs. Foreign keys sleep
+    meanwhile, which can be said outside a transaction only: else SQLite would delete what refers to
+    a table that a revision copies.
+    """
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert isinstance(driver, _Connection)  # noqa: S101 - `sqlite_engine` makes no others
+    return await driver.lend(functools.partial(_migrate, work))
+
+
+def _migrate(work: Callable[[Connection], T], driver: sqlite3.Connection) -> T:
+    engine = create_engine("sqlite://", creator=lambda: driver, poolclass=StaticPool)
+    event.listen(engine, "begin", _begin)
+    with _ONE_MIGRATION:
+        driver.execute("PRAGMA foreign_keys = OFF")
+        try:
+            with engine.begin() as connection:
+                return work(connection)
+        finally:
+            driver.execute("PRAGMA foreign_keys = ON")
+
 
 def sqlite_engine(url: URL) -> AsyncEngine:
     """Return an engine whose transactions begin as the module's first lines say."""
@@ -74,12 +150,13 @@ def sqlite_engine(url: URL) -> AsyncEngine:
         cursor.execute(f"PRAGMA journal_mode = {journal_mode()}")
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
-    def on_begin(connection: Connection) -> None:
-        reading = connection.get_execution_options().get(READ_ONLY)
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
+    event.listen(engine.sync_engine, "begin", _begin)
     return engine
+
+
+def _begin(connection: Connection) -> None:
+    reading = connection.get_execution_options().get(READ_ONLY)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 def journal_mode() -> str:

@@ -18,7 +18,7 @@ from backend.database.upgrade import (
     LEGACY_REVISION,
     STATUS_REVISION,
     downgrade,
-    opened,
+    in_transaction,
     revision_of,
     upgrade_on,
 )
@@ -62,14 +62,13 @@ async def add_base_image_status(database: Database, *, dry_run: bool = False) ->
     if dry_run:
         found = await look(database)
         return _nothing_to_do(found.revision, found.rows) if found.done else _plan_up(found)
-    async with opened(database, writing=True) as connection:
-        return await connection.run_sync(_add)
+    return await in_transaction(database, _add)
 
 
 def _add(connection: Connection) -> str:
     """Do it, in the transaction of a connection."""
     tables = set(inspect(connection).get_table_names())
-    revision = revision_of(connection) if "alembic_version" in tables else None
+    revision = revision_of(connection)
     rows = _count(connection, "personas") if "personas" in tables else 0
     if revision is not None and revision >= STATUS_REVISION:
         return _nothing_to_do(revision, rows)

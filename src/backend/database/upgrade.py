@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
+import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.runtime.environment import EnvironmentContext
+from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from backend.database.engine import Database, ensure_sqlite_folder
+from backend.database.sqlite import migrate_in_thread
 from backend.errors import StorageError
+from backend.models.base import Base
 
+T = TypeVar("T")
 MIGRATIONS = Path(__file__).parent / "migrations"
+VERSION_TABLE = "alembic_version"
 STATUS_REVISION = "0002"
 
 LEGACY_REVISION = "0001"
@@ -32,16 +38,23 @@ def alembic_config() -> Config:
     return config
 
 
+@functools.cache
+def _revisions() -> ScriptDirectory:
+    """Return the revisions, which are code: read once a process, as other modules are."""
+    return ScriptDirectory.from_config(alembic_config())
+
+
 def head_revision() -> str:
     """Return the newest revision there is."""
-    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
-    return str(head)
+    return str(_revisions().get_current_head())
 
 
 async def current_revision(database: Database) -> str | None:
     """Return the revision a database is at; `None` where it has no history."""
-    async with opened(database) as connection:
-        return await connection.run_sync(revision_of)
+    with _storage_errors(database):
+        ensure_sqlite_folder(database.url.render_as_string(hide_password=False))
+        async with database.engine.connect() as connection:
+            return await connection.run_sync(revision_of)
 
 
 async def upgrade(database: Database, target: str = "head") -> tuple[str | None, str]:
@@ -50,8 +63,7 @@ async def upgrade(database: Database, target: str = "head") -> tuple[str | None,
     Raises:
         StorageError: the database cannot be opened or written.
     """
-    async with opened(database, writing=True) as connection:
-        return await connection.run_sync(upgrade_on, target)
+    return await in_transaction(database, functools.partial(upgrade_on, target=target))
 
 
 async def downgrade(database: Database, target: str) -> tuple[str | None, str | None]:
@@ -70,60 +82,96 @@ async def downgrade(database: Database, target: str) -> tuple[str | None, str | 
         command.downgrade(config, target)
         return before, revision_of(connection)
 
-    async with opened(database, writing=True) as connection:
-        return await connection.run_sync(down)
+    return await in_transaction(database, down)
 
 
-@asynccontextmanager
-async def opened(database: Database, *, writing: bool = False) -> AsyncIterator[AsyncConnection]:
-    """Open a connection, in a transaction to write; its failure is a `StorageError`."""
-    try:
+async def in_transaction(database: Database, work: Callable[[Connection], T]) -> T:
+    """Do work that changes the schema, in one transaction.
+
+    Raises:
+        StorageError: the database cannot be opened or written.
+    """
+    with _storage_errors(database):
         ensure_sqlite_folder(database.url.render_as_string(hide_password=False))
         async with database.engine.connect() as connection:
-            if not writing:
-                yield connection
-                return
-            async with _foreign_keys_asleep(connection), connection.begin():
-                yield connection
+            if connection.dialect.name == "sqlite":
+                return await migrate_in_thread(connection, work)
+            async with connection.begin():
+                return await connection.run_sync(work)
+
+
+@contextmanager
+def _storage_errors(database: Database) -> Iterator[None]:
+    try:
+        yield
     except (DatabaseError, OSError) as exc:
         raise StorageError(
             f"the database {database.url.render_as_string()} cannot be used: {exc.__cause__ or exc}"
         ) from exc
 
 
-@asynccontextmanager
-async def _foreign_keys_asleep(connection: AsyncConnection) -> AsyncIterator[None]:
-    """Keep SQLite from deleting what refers to a table while a revision copies that table.
-
-    It can be said outside a transaction only, so it is said to the driver, which begins none.
-    """
-    if connection.dialect.name != "sqlite":
-        yield
-        return
-    driver = (await connection.get_raw_connection()).driver_connection
-    assert driver is not None  # noqa: S101 - it was just connected
-    await driver.execute("PRAGMA foreign_keys = OFF")
-    try:
-        yield
-    finally:
-        await driver.execute("PRAGMA foreign_keys = ON")
-
-
 def upgrade_on(connection: Connection, target: str) -> tuple[str | None, str]:
-    """Upgrade inside a transaction that is open; return the revisions before and after."""
-    config = alembic_config()
-    config.attributes["connection"] = connection
-    script = ScriptDirectory.from_config(config)
-    before = revision_of(connection)
-    if before is None and inspect(connection).has_table("personas"):
-        MigrationContext.configure(connection).stamp(script, LEGACY_REVISION)
-    # what `command.upgrade` does, with the revisions read once
-    plan = script._upgrade_revs
-    with EnvironmentContext(config, script, fn=lambda at, _: plan(target, at)):
-        script.run_env()
-    return before, str(revision_of(connection))
+    """Upgrade inside a transaction that is open; return the revisions before and after.
+
+    It does as `alembic stamp` and `alembic upgrade` would, and asks the database once for what
+    these would ask for again and again.
+    """
+    tables = _tables(connection)
+    before = _recorded(connection) if VERSION_TABLE in tables else None
+    revisions = _revisions()
+    context = _Context(
+        connection.dialect,
+        connection,
+        {
+            "fn": lambda at, _: revisions._upgrade_revs(target, at),
+            "script": revisions,
+            "target_metadata": Base.metadata,  # whose convention names the constraints
+        },
+    )
+    if before is None and "personas" in tables:
+        context.begin(LEGACY_REVISION, make_table=VERSION_TABLE not in tables)
+    elif before is not None:
+        context.known = (before,)
+    with Operations.context(context):
+        context.run_migrations()
+    return before, str(_recorded(connection))
+
+
+class _Context(MigrationContext):
+    """Alembic's context, which is told at what revision the database is."""
+
+    known: tuple[str, ...] = ()
+
+    def get_current_heads(self) -> tuple[str, ...]:
+        return self.known
+
+    def begin(self, revision: str, *, make_table: bool) -> None:
+        """Begin the history of a database that was made without one."""
+        if make_table:
+            self.impl.execute(sa.schema.CreateTable(self._version))
+        self.impl.execute(sa.insert(self._version).values(version_num=revision))
+        self.known = (revision,)
 
 
 def revision_of(connection: Connection) -> str | None:
     """Return the revision that the database of a connection is at; `None` without a history."""
-    return MigrationContext.configure(connection).get_current_revision()
+    return _recorded(connection) if VERSION_TABLE in _tables(connection) else None
+
+
+def _tables(connection: Connection) -> set[str]:
+    """Return which of the two tables there are that tell what a database is."""
+    names = f"('personas', '{VERSION_TABLE}')"
+    if connection.dialect.name == "sqlite":
+        query = f"SELECT name FROM sqlite_master WHERE type = 'table' AND name IN {names}"  # noqa: S608 - of our own
+    else:
+        query = (
+            "SELECT relname FROM pg_class WHERE pg_table_is_visible(oid) AND relkind IN ('r', 'p') "  # noqa: S608 - of our own
+            f"AND relname IN {names}"
+        )
+    return set(connection.exec_driver_sql(query).scalars())
+
+
+def _recorded(connection: Connection) -> str | None:
+    """Return the revision that is written in a database that has a history."""
+    found = connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - of our own
+    return found.scalar_one_or_none()

@@ -20,7 +20,9 @@ import sqlalchemy as sa
 from alembic import op
 
 from backend.database.legacy import (
+    add_columns,
     complete_legacy_personas,
+    persona_columns,
     persona_id_type,
     restore_legacy_locks,
     set_legacy_locks_aside,
@@ -39,11 +41,13 @@ NEW_CHECK = "NEW.appearance_locked = (NEW.base_image_status = 'approved')"
 
 def upgrade() -> None:
     complete_legacy_personas(op)
-    _let_locks_fall()
-    _complete_personas()
-    _create_contents()
-    _create_base_image_versions()
-    _create_batches()
+    columns = persona_columns(op)
+    key = persona_id_type(columns)
+    _let_locks_fall(columns)
+    _complete_personas(columns)
+    _create_contents(key)
+    _create_base_image_versions(key)
+    _create_batches(key)
 
 
 def downgrade() -> None:
@@ -74,23 +78,20 @@ def _new_persona_columns() -> list[sa.Column[Any]]:
     ]
 
 
-def _let_locks_fall() -> None:
-    set_legacy_locks_aside(op)
+def _let_locks_fall(columns: dict[str, Any]) -> None:
+    set_legacy_locks_aside(op, columns)
     op.execute(
         "UPDATE personas SET base_image_status = 'draft' WHERE base_image_status = 'approved'"
     )
 
 
-def _complete_personas() -> None:
-    there = {column["name"] for column in sa.inspect(op.get_bind()).get_columns("personas")}
-    *columns, revision = [c for c in _new_persona_columns() if c.name not in there]
-    for column in columns:
-        op.add_column("personas", column)
+def _complete_personas(there: dict[str, Any]) -> None:
+    columns = [column for column in _new_persona_columns() if column.name not in there]
     if op.get_bind().dialect.name != "sqlite":
-        op.add_column("personas", revision)
-        op.execute(f"ALTER TABLE personas ADD CONSTRAINT {CHECK_NAME} CHECK ({CHECK}) {_unread()}")
-    elif _unread():
-        op.add_column("personas", revision)
+        check = f"ADD CONSTRAINT {CHECK_NAME} CHECK ({CHECK}) {_unread()}"
+        add_columns(op, "personas", columns, check)
+    elif _unread() or "revision" in there:
+        add_columns(op, "personas", columns)
         for when in ("INSERT", "UPDATE"):
             op.execute(
                 f"CREATE TRIGGER {CHECK_NAME}_{when.lower()} BEFORE {when} ON personas "
@@ -98,6 +99,7 @@ def _complete_personas() -> None:
                 f"BEGIN SELECT RAISE(ABORT, 'CHECK constraint failed: {CHECK_NAME}'); END"
             )
     else:
+        add_columns(op, "personas", columns[:-1])
         op.execute(
             "ALTER TABLE personas ADD COLUMN revision INTEGER DEFAULT 1 NOT NULL "
             f"CONSTRAINT {CHECK_NAME} CHECK ({CHECK})"
@@ -131,21 +133,21 @@ def _picture_columns() -> list[sa.Column[Any]]:
     ]
 
 
-def _persona_id(*, nullable: bool) -> sa.Column[str]:
+def _persona_id(key: sa.types.TypeEngine[Any], *, nullable: bool) -> sa.Column[str]:
     return sa.Column(
         "persona_id",
-        persona_id_type(op),
+        key,
         sa.ForeignKey(PERSONA_ID, ondelete="CASCADE"),
         nullable=nullable,
         index=True,
     )
 
 
-def _create_contents() -> None:
+def _create_contents(key: sa.types.TypeEngine[Any]) -> None:
     op.create_table(
         "contents",
         *_picture_columns(),
-        _persona_id(nullable=True),
+        _persona_id(key, nullable=True),
         sa.Column("base_version", sa.Integer()),
         sa.Column("caption", sa.Text()),
         sa.Column("caption_origin", sa.String(20)),
@@ -156,11 +158,11 @@ def _create_contents() -> None:
     op.create_index("ix_contents_created_at", "contents", ["created_at"])
 
 
-def _create_base_image_versions() -> None:
+def _create_base_image_versions(key: sa.types.TypeEngine[Any]) -> None:
     op.create_table(
         "base_image_versions",
         *_picture_columns(),
-        _persona_id(nullable=False),
+        _persona_id(key, nullable=False),
         sa.Column("n", sa.Integer(), nullable=False),
         sa.Column("method", sa.String(20), nullable=False),
         sa.Column("look", sa.JSON(), nullable=False),
@@ -169,11 +171,11 @@ def _create_base_image_versions() -> None:
     )
 
 
-def _create_batches() -> None:
+def _create_batches(key: sa.types.TypeEngine[Any]) -> None:
     op.create_table(
         "batches",
         sa.Column("id", sa.String(36), primary_key=True),
-        _persona_id(nullable=True),
+        _persona_id(key, nullable=True),
         sa.Column("base_version", sa.Integer()),
         sa.Column("request_key", sa.String(100), unique=True),
         sa.Column("seed", sa.BigInteger(), nullable=False),

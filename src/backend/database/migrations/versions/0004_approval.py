@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from backend.database.legacy import persona_id_type
+from backend.database.legacy import add_columns, persona_columns, persona_id_type
 
 revision = "0004"
 down_revision = "0003"
@@ -122,13 +122,13 @@ _POSTGRESQL = (
 
 
 def _extend_versions() -> None:
-    for column in (
+    columns: list[sa.Column[Any]] = [
         sa.Column("seed_group", sa.String(36), nullable=False, server_default=""),
         sa.Column("parent", sa.Integer()),
         sa.Column("original_sha256", sa.String(64)),
         sa.Column("consent_id", sa.String(36)),
-    ):
-        op.add_column("base_image_versions", column)
+    ]
+    add_columns(op, "base_image_versions", columns)
     op.execute("UPDATE base_image_versions SET seed_group = id")
 
 
@@ -138,7 +138,7 @@ def _create_consents() -> None:
         sa.Column("id", sa.String(36), primary_key=True),
         sa.Column(
             "persona_id",
-            persona_id_type(op),
+            persona_id_type(persona_columns(op)),
             sa.ForeignKey("personas.id", ondelete="CASCADE"),
             nullable=False,
             index=True,
