@@ -16,6 +16,9 @@ from backend.errors import InvalidRequest
 MIN_SIDE = 256
 MAX_SIDE = 8_192
 MAX_PIXELS = 40_000_000
+SMALL_PIXELS = 9_000_000
+"""More than 3840 x 2160 or 3000 x 3000; what all image models make."""
+
 MAX_PROFILE_BYTES = 4 * 1024**2
 """The largest ICC profile that is read; printers' CMYK profiles have up to 2.7 MB."""
 
@@ -42,23 +45,30 @@ class Container:
     """A still picture whose size is bounded, not yet decoded.
 
     Attributes:
-        bare: the same format again, with nothing but the pixels.
+        parts: the same format again, with nothing but the pixels; views of what was sent, mostly.
         width: pixels a row, as stored; orientation is not applied.
         height: rows, as stored.
         lossless: whether the format kept every pixel as it was.
         bit_depth: bits a sample: 1, 2, 4, 8 or 16.
         orientation: EXIF's, 1 to 8.
-        profile: the embedded ICC profile, unchecked.
+        profile: an ICC profile of its colours, unchecked; empty where they are sRGB.
+        halved_colour: whether it is a progressive JPEG whose colour has half the resolution.
     """
 
     format: Format
-    bare: bytes
+    parts: tuple[bytes | memoryview, ...]
     width: int
     height: int
     lossless: bool
     bit_depth: int = 8
     orientation: int = 1
     profile: bytes = b""
+    halved_colour: bool = False
+
+    @property
+    def bare(self) -> bytes:
+        """The parts in one; a copy, where they are several."""
+        return b"".join(self.parts)
 
 
 def refuse(message: str) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 
 from backend.imaging.pictures.container import (
     MAX_PROFILE_BYTES,
@@ -13,6 +14,8 @@ from backend.imaging.pictures.container import (
     refusal,
     refuse,
 )
+
+_Bytes = bytes | memoryview
 
 _MAX_CHUNKS = 50_000
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -49,12 +52,14 @@ def read_png(data: bytes) -> Container:
     size = _size(width, height, depth * _SAMPLES[colour], interlaced)
     if size <= _MAX_CHECKED_BYTES and not _fills(pixels, size):
         refuse("is a PNG whose pixels end early")
-    bare = [_SIGNATURE, _chunk(b"IHDR", header)]
-    bare += [_chunk(name.encode(), kept[name]) for name in ("PLTE", "tRNS") if name in kept]
-    bare += [_chunk(b"IDAT", b"".join(pixels)), _chunk(b"IEND", b"")]
+    parts: list[_Bytes] = [_SIGNATURE, *_chunk(b"IHDR", [header])]
+    for name in ("PLTE", "tRNS"):
+        if name in kept:
+            parts += _chunk(name.encode(), [kept[name]])
+    parts += [*_chunk(b"IDAT", pixels), *_chunk(b"IEND", [])]
     return Container(
         "PNG",
-        b"".join(bare),
+        tuple(parts),
         width,
         height,
         lossless=True,
@@ -130,10 +135,11 @@ def _fills(pixels: list[memoryview], wanted: int) -> bool:
     inflater = zlib.decompressobj()
     try:
         for piece in pixels:
-            left: bytes | memoryview = piece
-            while left and wanted > 0:
-                wanted -= len(inflater.decompress(left, _STEP_BYTES))
-                left = inflater.unconsumed_tail
+            for start in range(0, len(piece), _STEP_BYTES):  # what is left over is copied each time
+                left: bytes | memoryview = piece[start : start + _STEP_BYTES]
+                while left and wanted > 0:
+                    wanted -= len(inflater.decompress(left, _STEP_BYTES))
+                    left = inflater.unconsumed_tail
         if wanted > 0:
             wanted -= len(inflater.flush())
     except zlib.error:
@@ -141,9 +147,12 @@ def _fills(pixels: list[memoryview], wanted: int) -> bool:
     return wanted <= 0
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    checksum = zlib.crc32(body, zlib.crc32(kind))
-    return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", checksum)
+def _chunk(kind: bytes, bodies: Sequence[_Bytes]) -> list[_Bytes]:
+    checksum = zlib.crc32(kind)
+    for body in bodies:
+        checksum = zlib.crc32(body, checksum)
+    length = sum(map(len, bodies))
+    return [struct.pack(">I4s", length, kind), *bodies, struct.pack(">I", checksum)]
 
 
 def _profile(chunk: bytes) -> bytes:
