@@ -20,6 +20,7 @@ _MAX_TABLE_BYTES = 256 * 1024
 _MAX_SCANS = 32
 """Encoders write up to 14; each costs a pass over the whole picture."""
 
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _HALVED = ((2, 2), (1, 1), (1, 1))
 _MAX_DECODER_BYTES = 220_000_000
 """Two bytes a coefficient and the picture; 22 megapixels where all colours have all pixels."""
@@ -47,6 +48,7 @@ class _Reading:
     scans: int = 0
     table_bytes: int = 0
     exif: bytes = b""
+    xmp: bytes = b""
     gain_map: bool = False
     pictures: bytes = b""
     profile: dict[int, bytes] = field(default_factory=dict)
@@ -126,6 +128,8 @@ def _take_application(reading: _Reading, marker: int, body: bytes) -> bool:
     if marker == 0xE1:
         if body.startswith(b"Exif\0\0"):
             reading.exif = reading.exif or body
+        elif body.startswith(_XMP):
+            reading.xmp = reading.xmp or body
         reading.gain_map |= b"hdrgm:Version" in body
     elif marker == 0xE2 and body.startswith(b"MPF\0"):
         reading.pictures = reading.pictures or body[4:]
@@ -156,7 +160,7 @@ def _finished(reading: _Reading) -> Container:
         width,
         height,
         lossless=False,
-        orientation=orientation_of(reading.exif),
+        orientation=orientation_of(reading.exif, reading.xmp),
         profile=_profile(reading),
         halved_colour=halved,
     )

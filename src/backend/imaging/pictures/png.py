@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 
+from backend.imaging.pictures.colours import profile_of
 from backend.imaging.pictures.container import (
     MAX_PROFILE_BYTES,
     Container,
@@ -35,6 +36,9 @@ _STEP_BYTES = 64 * 1024
 _MAX_CHECKED_BYTES = 160_000_000
 """40 megapixels of RGBA; inflating more twice, as 16 bits would be, takes too long."""
 
+_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"iCCP", b"eXIf", b"cICP", b"sRGB", b"gAMA", b"cHRM")
+_XMP = b"XML:com.adobe.xmp\0"
+_MAX_XMP_BYTES = 1024**2
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -64,8 +68,9 @@ def read_png(data: bytes) -> Container:
         height,
         lossless=True,
         bit_depth=depth,
-        orientation=orientation_of(kept.get("eXIf", b"")),
-        profile=_profile(kept.get("iCCP", b"")),
+        orientation=orientation_of(kept.get("eXIf", b""), _xmp(kept.get("iTXt", b""))),
+        profile=_profile(kept.get("iCCP", b""))
+        or profile_of(kept, grey=colour == 0 and "tRNS" not in kept),
     )
 
 
@@ -90,7 +95,7 @@ def _chunks(data: bytes) -> tuple[dict[str, bytes], list[memoryview]]:
         _check_chunk(kind, body, view[end - 4 : end])
         if kind == b"IDAT":
             pixels.append(body)
-        elif kind in (b"IHDR", b"PLTE", b"tRNS", b"iCCP", b"eXIf"):
+        elif kind in _KEPT or (kind == b"iTXt" and body[: len(_XMP)] == _XMP):
             kept.setdefault(kind.decode(), bytes(body))
         position = end
     raise refusal(f"is a PNG of more than {_MAX_CHUNKS:,} chunks")
@@ -166,3 +171,15 @@ def _profile(chunk: bytes) -> bytes:
     except zlib.error:
         return b""
     return b"" if inflater.unconsumed_tail else profile
+
+
+def _xmp(chunk: bytes) -> bytes:
+    """Return the text of an iTXt chunk: name, whether and how deflated, two more names, text."""
+    deflated, rest = chunk[len(_XMP) : len(_XMP) + 1], chunk[len(_XMP) + 2 :]
+    text = rest.partition(b"\0")[2].partition(b"\0")[2]
+    if deflated != b"\1":
+        return text
+    try:
+        return zlib.decompressobj().decompress(text, _MAX_XMP_BYTES)
+    except zlib.error:
+        return b""

@@ -15,7 +15,7 @@ from backend.imaging.pictures.container import (
 
 _MAX_CHUNKS = 1_000
 _ANIMATED, _ALPHA = 0x02, 0x10
-_KEPT = (b"VP8X", b"ICCP", b"ALPH", b"VP8 ", b"VP8L", b"EXIF")
+_KEPT = (b"VP8X", b"ICCP", b"ALPH", b"VP8 ", b"VP8L", b"EXIF", b"XMP ")
 
 
 def read_webp(data: bytes) -> Container:
@@ -39,7 +39,9 @@ def read_webp(data: bytes) -> Container:
         width,
         height,
         lossless=lossless,
-        orientation=orientation_of(bytes(chunks.get(b"EXIF", b""))),
+        orientation=orientation_of(
+            bytes(chunks.get(b"EXIF", b"")), bytes(chunks.get(b"XMP ", b""))
+        ),
         profile=profile if len(profile) <= MAX_PROFILE_BYTES else b"",
     )
 
