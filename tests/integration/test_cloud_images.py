@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import ipaddress
 import json
 import random
 import socket
 import ssl
+import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -196,6 +198,34 @@ async def test_an_endless_inline_answer_is_not_read_to_its_end(
     monkeypatch.setattr(answers, "MAX_ANSWER_BYTES", 1024**2)
     endpoint.answers = [Answer(drip=2_000, headers={"content-type": "application/json"})]
     assert "more than" in (await fails(cloud_at(endpoint.base_url), ProviderError)).message
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 503])
+async def test_an_endless_error_is_not_read_to_its_end(endpoint: Endpoint, status: int) -> None:
+    """A gibibyte behind the words; the server counts how much of it was taken."""
+    words = b"out of " + b"x" * 1_000 + b" order"
+    endpoint.answers = [Answer(status, words, drip=16_384)]
+    retries = RetryPolicy(max_attempts=1)
+    with pytest.raises(GatorError) as caught:
+        await ask(cloud_at(endpoint.base_url, retries=retries))
+    assert not isinstance(caught.value, ProviderTimeout)
+    assert len(caught.value.message) < 800
+    assert endpoint.dripped < 1_000
+
+
+async def test_an_error_is_read_up_to_the_limit_and_not_inflated(endpoint: Endpoint) -> None:
+    long = refused(400, message="a rule: " + "y" * 60_000)
+    endpoint.answers = [long]
+    error = await fails(cloud_at(endpoint.base_url), ProviderError)
+    assert "a rule: yyy" in error.message
+    bomb = gzip.compress(gzip.compress(bytes(64 * 1024**2)))
+    endpoint.answers = [Answer(400, bomb, {"content-encoding": "gzip, gzip"})]
+    tracemalloc.start()
+    try:
+        await fails(cloud_at(endpoint.base_url), ProviderError)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 1024**2
+    finally:
+        tracemalloc.stop()
 
 
 async def test_a_slow_endpoint_times_out_and_may_charge(endpoint: Endpoint) -> None:
