@@ -72,9 +72,7 @@ async def open_studio(settings: Settings, *, cpu_slots: int = 1) -> AsyncIterato
     """
     prepare_home(settings.home)
     database = Database(settings.effective_database_url)
-    spending = CloudSpending(
-        database, price_usd=settings.cloud_price_usd, cap_usd=settings.cloud_spending_cap_usd
-    )
+    spending = CloudSpending.of(settings, database)
     models = AIModelManager(settings, cpu_slots=cpu_slots, clouds=clouds(settings, spending))
     try:
         await upgrade(database)

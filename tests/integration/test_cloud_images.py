@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import ipaddress
 import json
 import random
 import socket
 import ssl
+import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from backend.config import Settings, load_settings
 from backend.database.engine import Database
+from backend.database.upgrade import downgrade, upgrade
 from backend.errors import (
     ConfigurationError,
     ContentRejected,
@@ -35,7 +39,7 @@ from backend.imaging.cloud.openai_images import OpenAIImages
 from backend.imaging.cloud.retrying import RetryPolicy, retry_after
 from backend.imaging.types import GeneratedImage, ImageRequest
 from backend.services.ai_models import AIModelManager
-from backend.services.spending import CloudSpending, MeteredImages
+from backend.services.spending import CloudSpending, MeteredImages, longest_call
 from tests.fixtures.images_endpoint import (
     TLS,
     Answer,
@@ -196,6 +200,34 @@ async def test_an_endless_inline_answer_is_not_read_to_its_end(
     monkeypatch.setattr(answers, "MAX_ANSWER_BYTES", 1024**2)
     endpoint.answers = [Answer(drip=2_000, headers={"content-type": "application/json"})]
     assert "more than" in (await fails(cloud_at(endpoint.base_url), ProviderError)).message
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 503])
+async def test_an_endless_error_is_not_read_to_its_end(endpoint: Endpoint, status: int) -> None:
+    """A gibibyte behind the words; the server counts how much of it was taken."""
+    words = b"out of " + b"x" * 1_000 + b" order"
+    endpoint.answers = [Answer(status, words, drip=16_384)]
+    retries = RetryPolicy(max_attempts=1)
+    with pytest.raises(GatorError) as caught:
+        await ask(cloud_at(endpoint.base_url, retries=retries))
+    assert not isinstance(caught.value, ProviderTimeout)
+    assert len(caught.value.message) < 800
+    assert endpoint.dripped < 1_000
+
+
+async def test_an_error_is_read_up_to_the_limit_and_not_inflated(endpoint: Endpoint) -> None:
+    long = refused(400, message="a rule: " + "y" * 60_000)
+    endpoint.answers = [long]
+    error = await fails(cloud_at(endpoint.base_url), ProviderError)
+    assert "a rule: yyy" in error.message
+    bomb = gzip.compress(gzip.compress(bytes(64 * 1024**2)))
+    endpoint.answers = [Answer(400, bomb, {"content-encoding": "gzip, gzip"})]
+    tracemalloc.start()
+    try:
+        await fails(cloud_at(endpoint.base_url), ProviderError)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 1024**2
+    finally:
+        tracemalloc.stop()
 
 
 async def test_a_slow_endpoint_times_out_and_may_charge(endpoint: Endpoint) -> None:
@@ -380,6 +412,71 @@ async def test_a_call_that_is_cut_off_counts_as_spent(
     assert (report.spent_usd, report.reserved_usd) == (Decimal("0.04"), 0)
 
 
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.at = datetime(2026, 11, 10, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+async def test_a_call_whose_process_was_killed_counts_for_its_lease_and_is_noted(
+    database: Database,
+) -> None:
+    clock, lease = Clock(), timedelta(minutes=10)
+    ledger: dict[str, Any] = {
+        "price_usd": Decimal("0.04"), "cap_usd": Decimal("0.08"), "lease": lease, "clock": clock,
+    }  # fmt: skip
+    killed = CloudSpending(database, **ledger)
+    await killed.reserve()
+    clock.at += timedelta(minutes=4)
+    await killed.reserve()
+    spending = CloudSpending(database, **ledger)
+    with pytest.raises(SpendingCapReached):
+        await spending.reserve()
+    clock.at += lease - timedelta(minutes=3)  # the first one's lease has run out
+    before = await spending.report()
+    assert (before.reserved_usd, before.lapsed_usd) == (Decimal("0.04"), Decimal("0.04"))
+    assert before.allowed
+    third = await spending.reserve()
+    after = await spending.report()
+    assert (after.reserved_usd, after.lapsed_usd) == (Decimal("0.08"), Decimal("0.04"))
+    with pytest.raises(SpendingCapReached):
+        await spending.reserve()
+    await spending.close(third, charged=True)
+    clock.at += lease
+    last = await spending.report()
+    assert (last.spent_usd, last.reserved_usd) == (Decimal("0.04"), 0)
+    assert (last.lapsed_usd, last.images) == (Decimal("0.08"), 1)
+
+
+@pytest.mark.parametrize("charged", [True, False])
+async def test_a_call_that_ends_after_its_lease_is_still_counted(
+    database: Database, charged: bool
+) -> None:
+    clock = Clock()
+    spending = CloudSpending(
+        database, price_usd=Decimal("0.04"), cap_usd=None, lease=timedelta(seconds=9), clock=clock
+    )
+    slow = await spending.reserve()
+    clock.at += timedelta(minutes=1)
+    await spending.close(await spending.reserve(), charged=False)
+    assert (await spending.report()).lapsed_usd == Decimal("0.04")
+    await spending.close(slow, charged=charged)
+    report = await spending.report()
+    assert (report.lapsed_usd, report.reserved_usd) == (0, 0)
+    assert (report.spent_usd, report.images) == (Decimal("0.04") * charged, int(charged))
+
+
+def test_a_lease_is_longer_than_any_call() -> None:
+    settings = load_settings(cloud_timeout_s=100, cloud_max_attempts=3)
+    policy = RetryPolicy(max_attempts=3)
+    pause_s = policy.delay_s(9, policy.max_retry_after_s, random.Random(1))
+    assert longest_call(settings).total_seconds() > 2 * 3 * (100 + pause_s)
+
+
 def test_a_cap_needs_a_price() -> None:
     with pytest.raises(ConfigurationError, match="GATOR_CLOUD_SPENDING_CAP_USD"):
         load_settings(cloud_spending_cap_usd="5")
@@ -399,3 +496,25 @@ async def test_a_manager_without_a_ledger_does_not_pass_a_cap(
     async with AIModelManager(Settings(**values)) as manager:
         made = await manager.generate_image("a harbour", model="cloudy")
     assert made["image_data"] == png()
+
+
+async def test_what_was_reserved_before_there_were_leases_counts_as_lapsed(
+    database_url: str,
+) -> None:
+    opened = Database(database_url)
+    await upgrade(opened, "0005")
+    async with opened.write() as session:
+        await session.execute(
+            text(
+                "INSERT INTO cloud_spending VALUES ('2026-11', 80000, 40000, 1, CURRENT_TIMESTAMP)"
+            )
+        )
+    await upgrade(opened)
+    spending = CloudSpending(opened, price_usd=Decimal("0.04"), cap_usd=None, clock=Clock())
+    report = await spending.report()
+    assert (report.spent_usd, report.reserved_usd) == (Decimal("0.04"), 0)
+    assert report.lapsed_usd == Decimal("0.08")
+    await downgrade(opened, "0005")
+    await upgrade(opened)
+    assert (await spending.report()).spent_usd == Decimal("0.04")
+    await opened.close()

@@ -16,7 +16,7 @@ from PIL import Image
 
 from backend.config import child_environment
 from backend.errors import InvalidRequest, TooLarge
-from backend.imaging.intake import accept_picture
+from backend.imaging.intake import MAX_UPLOAD_BYTES, accept_picture
 from tests.fixtures.hostile import hostile
 from tests.fixtures.pictures import encoded, exif, noise, opened, png_of
 
@@ -113,23 +113,55 @@ def peak_bytes() -> int:
 
 
 def largest(kind: str) -> bytes:
-    plain = noise(1_024, 610).resize((8_192, 4_880), Image.Resampling.BILINEAR)
-    if kind == "progressive":
-        return encoded(plain, "JPEG", quality=70, progressive=True)
-    if kind == "turned":
-        return encoded(plain, "JPEG", quality=70, exif=exif(6))
-    if kind == "small":
-        return encoded(noise(3_000, 2_000), "PNG", compress_level=1)
-    if kind == "deep":
-        return png_of(8_192, 4_880, depth=16, colour=6)
-    return encoded(plain, kind.upper(), quality=70)
+    """40 megapixels; soft, but not so plain that nothing is left to decode."""
+    width, height = 8_192, 4_880
+    mode = "RGBA" if "transparent" in kind else "RGB"
+    plain = noise(512, 305, mode).resize((width, height), Image.Resampling.BILINEAR)
+    match kind.split()[-1]:
+        case "progressive":
+            return encoded(plain, "JPEG", quality=70, progressive=True)
+        case "turned":
+            return encoded(plain, "JPEG", quality=70, exif=exif(6))
+        case "lossless":
+            flat = plain.point(lambda level: level & 0xC0)
+            return encoded(flat, "WEBP", lossless=True, quality=0, method=0)
+        case "webp":
+            return encoded(plain, "WEBP", quality=40, method=0)
+        case "deep":
+            return png_of(width, height, depth=16, colour=6)
+        case "interlaced":
+            return png_of(width, height, colour=6, interlace=1, rows=2 * height)
+        case "png":
+            flat = plain.point(lambda level: level & 0x80)
+            return encoded(flat, "PNG", compress_level=1)
+        case "small":
+            return encoded(noise(3_000, 2_000), "PNG", compress_level=1)
+        case _:
+            return encoded(plain, "JPEG", quality=70)
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "progressive", "turned", "webp", "deep", "small"])
-def test_the_largest_pictures_leave_the_server_small(kind: str) -> None:
+SHORT = ("progressive", "webp", "deep", "small")
+LONG = (
+    "jpeg",
+    "turned",
+    "png",
+    "interlaced",
+    "lossless",
+    "transparent webp",
+    "transparent lossless",
+)
+
+
+@pytest.mark.parametrize("kind", SHORT + LONG)
+def test_the_largest_pictures_leave_the_machine_its_memory(kind: str, rounds: Any) -> None:
+    """Server and decoder together, the one's peak and the other's."""
+    if kind in LONG and not rounds(False, True):
+        pytest.skip("the long form takes all kinds")
+    data = largest(kind)
+    assert len(data) <= MAX_UPLOAD_BYTES
     done = subprocess.run(
         [sys.executable, "-c", LARGEST],
-        input=largest(kind),
+        input=data,
         capture_output=True,
         env=child_environment({"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}),
         check=True,
@@ -137,8 +169,7 @@ def test_the_largest_pictures_leave_the_server_small(kind: str) -> None:
     report = json.loads(done.stdout)
     print(kind, json.dumps(report))  # noqa: T201
     assert report["cpu_s"] < LIMIT_S
-    assert report["server_bytes"] < LIMIT_BYTES
-    assert report["decoder_bytes"] < 2 * LIMIT_BYTES
+    assert report["server_bytes"] + report["decoder_bytes"] < LIMIT_BYTES
 
 
 def test_an_upload_ends_its_process() -> None:

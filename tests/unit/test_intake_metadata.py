@@ -19,6 +19,7 @@ from tests.fixtures.pictures import (
     png_chunk,
     portrait,
     swapped_profile,
+    turned_for,
     with_jpeg_segments,
     with_png_chunks,
 )
@@ -27,17 +28,7 @@ from tests.fixtures.pictures import (
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_applied(kind: str, orientation: int) -> None:
-    upright = portrait()
-    turn = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }.get(orientation)
-    stored = upright if turn is None else upright.transpose(turn)
+    stored = turned_for(portrait(), orientation)
     accepted = accept_picture(encoded(stored, kind, exif=exif(orientation)))
     assert (accepted.width, accepted.height) == (320, 400)
     assert corners(opened(accepted.data)) == [RED, LIME, BLUE, YELLOW]

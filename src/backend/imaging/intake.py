@@ -9,28 +9,31 @@ them; below that it is done here. One picture is in work at a time.
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
+import io
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from backend.config import child_environment, inherited
 from backend.errors import StorageError, TooLarge
-from backend.imaging.pictures.apart import COMMAND, pack
+from backend.imaging.pictures.apart import COMMAND, receive, send
 from backend.imaging.pictures.container import (
     MIMES,
+    SMALL_PIXELS,
     Container,
     Format,
-    refusal,
     refuse,
     signature,
 )
 from backend.imaging.pictures.jpeg import read_jpeg
 from backend.imaging.pictures.png import read_png
-from backend.imaging.pictures.redraw import SMALL_PIXELS, redraw
+from backend.imaging.pictures.redraw import Redrawn, redraw
 from backend.imaging.pictures.webp import read_webp
 
 MAX_UPLOAD_BYTES = 20 * 1024**2
@@ -81,8 +84,9 @@ def accept_picture(data: bytes) -> AcceptedPicture:
     with _one_at_a_time:
         container = _READERS[name](data)
         small = container.width * container.height <= SMALL_PIXELS
-        written, mime, width, height = redraw(container) if small else _redraw_apart(container)
-    return AcceptedPicture(written, mime, width, height, MIMES[name])
+        buffer = io.BytesIO()
+        redrawn = redraw(container, buffer.write) if small else _redraw_apart(container, buffer)
+    return AcceptedPicture(buffer.getvalue(), *redrawn, MIMES[name])
 
 
 async def accept_picture_in_turn(data: bytes) -> AcceptedPicture:
@@ -106,7 +110,7 @@ def check_size(length: int) -> None:
         raise TooLarge(f"file: {message}", {"errors": [{"field": "file", "message": message}]})
 
 
-def _redraw_apart(container: Container) -> tuple[bytes, str, int, int]:
+def _redraw_apart(container: Container, buffer: io.BytesIO) -> Redrawn:
     """Do what `redraw` does, in a process of its own.
 
     Raises:
@@ -116,22 +120,40 @@ def _redraw_apart(container: Container) -> tuple[bytes, str, int, int]:
     environment = {"PYTHONPATH": child_environment({})["PYTHONPATH"]}
     environment |= {name: value for name in _PASSED_ON if (value := inherited(name))}
     try:
-        done = subprocess.run(  # noqa: S603 - our own interpreter and our own line
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own line
             [sys.executable, "-c", COMMAND],
-            input=pack(container),
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             env=environment,
-            timeout=_TIMEOUT_S,
-            check=False,
         )
-    except subprocess.TimeoutExpired as exc:
-        raise refusal(f"took more than {_TIMEOUT_S:.0f} s to decode") from exc
     except OSError as exc:
         raise StorageError(f"no process could be started to decode a picture: {exc}") from exc
-    header, _, data = done.stdout.partition(b"\n")
-    if done.returncode or not header:
+    began = time.monotonic()
+    limit = threading.Timer(_TIMEOUT_S, process.kill)
+    limit.start()
+    try:
+        answer = _talk(process, container, buffer)
+    finally:
+        limit.cancel()
+        process.kill()
+        process.wait()
+    if time.monotonic() - began >= _TIMEOUT_S:
+        refuse(f"took more than {_TIMEOUT_S:.0f} s to decode")
+    if not answer:
         refuse("cannot be decoded: its decoder gave up")
-    answer = json.loads(header)
     if "refused" in answer:
         refuse(answer["refused"])
-    return data, answer["mime"], answer["width"], answer["height"]
+    return Redrawn(**answer)
+
+
+def _talk(
+    process: subprocess.Popen[bytes], container: Container, buffer: io.BytesIO
+) -> dict[str, Any]:
+    """Hand the picture over and read the answer; it reads all before it writes."""
+    assert process.stdin  # noqa: S101 - a pipe
+    assert process.stdout  # noqa: S101 - a pipe
+    with process.stdout:
+        with contextlib.suppress(BrokenPipeError):
+            send(container, process.stdin)
+        return receive(process.stdout, buffer)

@@ -1,28 +1,34 @@
 """What cloud images cost: an estimate beforehand, and a cap that no call passes.
 
-The price of an image is set aside before the call, in the same statement that compares the month's
-sum with the cap. After the call it counts as spent, or is given back where the provider cannot have
-charged for it. A process that ends in between leaves it set aside, which counts against the cap.
+The price of an image is set aside before the call, in the same transaction that compares the
+month's sum with the cap. After the call it counts as spent, or is given back where the provider
+cannot have charged for it. A process that ends in between leaves it set aside; it counts against
+the cap for as long as the call could have lasted, and then as lapsed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
+from typing import Self
 
 from backend.config import Settings
 from backend.database.engine import Database
 from backend.errors import GatorError, ProviderNotConfigured, SpendingCapReached
 from backend.imaging.cloud.openai_images import OpenAIImages
+from backend.imaging.cloud.retrying import RetryPolicy
 from backend.imaging.types import GeneratedImage, ImageBackend, ImageRequest, ModelCard
+from backend.logs import get_logger
 from backend.models.base import now
 from backend.models.spending import CloudSpendingResponse
 from backend.repositories.spending import SpendingRepository
 
 MICRO = 1_000_000
+
+log = get_logger(__name__)
 
 
 class CloudSpending:
@@ -32,36 +38,58 @@ class CloudSpending:
         database: where the sums are kept.
         price_usd: of one image; nothing is counted where it is unknown.
         cap_usd: of a calendar month in UTC; `None` for no cap.
+        lease: how long a call may last; then it counts as one whose process has ended.
+        clock: tells the time.
     """
 
     def __init__(
-        self, database: Database, *, price_usd: Decimal | None, cap_usd: Decimal | None
+        self,
+        database: Database,
+        *,
+        price_usd: Decimal | None,
+        cap_usd: Decimal | None,
+        lease: timedelta = timedelta(hours=1),
+        clock: Callable[[], datetime] = now,
     ) -> None:
         self._database = database
         self._price_usd = price_usd
         self._cap_usd = cap_usd
+        self._lease = lease
+        self._clock = clock
+
+    @classmethod
+    def of(cls, settings: Settings, database: Database) -> Self:
+        """Build the ledger of the configured cloud."""
+        return cls(
+            database,
+            price_usd=settings.cloud_price_usd,
+            cap_usd=settings.cloud_spending_cap_usd,
+            lease=longest_call(settings),
+        )
 
     @property
     def price_microusd(self) -> int:
         """The price of an image, rounded up to a millionth of a dollar; 0 where unknown."""
         return _micro(self._price_usd or Decimal(0))
 
-    async def report(self, count: int = 1, at: datetime | None = None) -> CloudSpendingResponse:
+    async def report(self, count: int = 1) -> CloudSpendingResponse:
         """Return the month's sums, and what `count` more images would cost.
 
         Raises:
             StorageError: the database does not answer.
         """
+        at = self._clock()
         month = _month(at)
         async with self._database.read() as session:
-            sums = await SpendingRepository(session).get(month)
+            sums = await SpendingRepository(session).sums(month, at)
         wanted = count * self.price_microusd
-        used = sums.spent_microusd + sums.reserved_microusd
+        used = sums.spent + sums.reserved
         return CloudSpendingResponse(
             month=month,
             images=sums.images,
-            spent_usd=_usd(sums.spent_microusd),
-            reserved_usd=_usd(sums.reserved_microusd),
+            spent_usd=_usd(sums.spent),
+            reserved_usd=_usd(sums.reserved),
+            lapsed_usd=_usd(sums.lapsed),
             price_usd=self._price_usd,
             cap_usd=self._cap_usd,
             estimated_usd=None if self._price_usd is None else _usd(wanted),
@@ -79,23 +107,28 @@ class CloudSpending:
             raise _reached(report)
 
     async def reserve(self) -> str:
-        """Set the price of one image aside; return the month it is taken from.
+        """Set the price of one image aside; return what `close` has to be told.
 
         Raises:
             SpendingCapReached: the month's cap would be passed; nothing was set aside.
         """
-        month = _month()
+        at = self._clock()
+        month = _month(at)
         cap = None if self._cap_usd is None else _micro(self._cap_usd)
         async with self._database.write() as session:
-            granted = await SpendingRepository(session).reserve(month, self.price_microusd, cap)
-        if not granted:
+            ledger = SpendingRepository(session)
+            lapsed = await ledger.lapse(month, at)
+            reservation = await ledger.reserve(month, self.price_microusd, cap, at, self._lease)
+        if lapsed:
+            log.warning("spending.lapsed", month=month, calls=lapsed)
+        if reservation is None:
             raise _reached(await self.report())
-        return month
+        return reservation
 
-    async def close(self, month: str, *, charged: bool) -> None:
+    async def close(self, reservation: str, *, charged: bool) -> None:
         """Count what was set aside as spent, or give it back."""
         async with self._database.write() as session:
-            await SpendingRepository(session).close(month, self.price_microusd, charged=charged)
+            await SpendingRepository(session).close(reservation, charged=charged)
 
 
 class MeteredImages:
@@ -116,7 +149,7 @@ class MeteredImages:
             SpendingCapReached: the cap would be passed; the cloud was not called.
             GatorError: the cloud failed.
         """
-        month = await self._spending.reserve()
+        reservation = await self._spending.reserve()
         charged = True
         try:
             image = await self._cloud.generate(request, card)
@@ -124,7 +157,7 @@ class MeteredImages:
             charged = bool(exc.details.get("may_be_charged"))
             raise
         finally:
-            await asyncio.shield(self._spending.close(month, charged=charged))
+            await asyncio.shield(self._spending.close(reservation, charged=charged))
         cost = str(_usd(self._spending.price_microusd))
         return replace(image, receipt={**image.receipt, "cost_usd": cost})
 
@@ -181,8 +214,16 @@ def _reached(report: CloudSpendingResponse) -> SpendingCapReached:
     )
 
 
-def _month(at: datetime | None = None) -> str:
-    return f"{at or now():%Y-%m}"
+def longest_call(settings: Settings) -> timedelta:
+    """Return how long an image may take: all attempts to have it made, and all to fetch it."""
+    retries = RetryPolicy(max_attempts=settings.cloud_max_attempts)
+    pause_s = 1.1 * retries.max_retry_after_s + retries.max_delay_s
+    attempt_s = settings.cloud_timeout_s + pause_s
+    return timedelta(seconds=2 * retries.max_attempts * attempt_s)
+
+
+def _month(at: datetime) -> str:
+    return f"{at:%Y-%m}"
 
 
 def _micro(usd: Decimal) -> int:

@@ -230,13 +230,17 @@ class OpenAIImages:
         if self._client is None:
             from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
+            from backend.imaging.cloud.errors_in_bounds import bound_error
+
             self._client = AsyncOpenAI(
                 base_url=self._base_url,
                 api_key=self._api_key,
                 timeout=self._timeout_s,
                 max_retries=0,  # it is we who ask again
                 http_client=DefaultAsyncHttpxClient(
-                    timeout=self._timeout_s, follow_redirects=False
+                    timeout=self._timeout_s,
+                    follow_redirects=False,
+                    event_hooks={"response": [bound_error]},
                 ),
             )
         return self._client

@@ -7,6 +7,7 @@ spends memory or time on them. Size, animation and the number of passes are sett
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Literal, NoReturn
@@ -16,8 +17,15 @@ from backend.errors import InvalidRequest
 MIN_SIDE = 256
 MAX_SIDE = 8_192
 MAX_PIXELS = 40_000_000
+SMALL_PIXELS = 9_000_000
+"""More than 3840 x 2160 or 3000 x 3000; what all image models make."""
+
 MAX_PROFILE_BYTES = 4 * 1024**2
 """The largest ICC profile that is read; printers' CMYK profiles have up to 2.7 MB."""
+
+_XMP_ORIENTATION = re.compile(
+    rb"""\btiff:Orientation\s*(?:=\s*["']\s*([1-8])\s*["']|>\s*([1-8])\s*</)"""
+)
 
 Format = Literal["PNG", "JPEG", "WEBP"]
 MIMES: dict[Format, str] = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
@@ -42,23 +50,30 @@ class Container:
     """A still picture whose size is bounded, not yet decoded.
 
     Attributes:
-        bare: the same format again, with nothing but the pixels.
+        parts: the same format again, with nothing but the pixels; views of what was sent, mostly.
         width: pixels a row, as stored; orientation is not applied.
         height: rows, as stored.
         lossless: whether the format kept every pixel as it was.
         bit_depth: bits a sample: 1, 2, 4, 8 or 16.
         orientation: EXIF's, 1 to 8.
-        profile: the embedded ICC profile, unchecked.
+        profile: an ICC profile of its colours, unchecked; empty where they are sRGB.
+        halved_colour: whether it is a progressive JPEG whose colour has half the resolution.
     """
 
     format: Format
-    bare: bytes
+    parts: tuple[bytes | memoryview, ...]
     width: int
     height: int
     lossless: bool
     bit_depth: int = 8
     orientation: int = 1
     profile: bytes = b""
+    halved_colour: bool = False
+
+    @property
+    def bare(self) -> bytes:
+        """The parts in one; a copy, where they are several."""
+        return b"".join(self.parts)
 
 
 def refuse(message: str) -> NoReturn:
@@ -108,19 +123,29 @@ def bounded(width: int, height: int) -> None:
         )
 
 
-def orientation_of(exif: bytes) -> int:
-    """Return the orientation, 1 to 8, that an EXIF block asks for; 1 where it is malformed."""
+def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
+    """Return the orientation, 1 to 8, that EXIF asks for, or XMP where EXIF says nothing of it."""
+    return _of_exif(exif) or _of_xmp(xmp) or 1
+
+
+def _of_exif(exif: bytes) -> int | None:
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
-        return 1
+        return None
     try:
         (start,) = struct.unpack_from(f"{order}I", tiff, 4)
         (entries,) = struct.unpack_from(f"{order}H", tiff, start)
         for index in range(entries):
             tag, kind, _, value = struct.unpack_from(f"{order}HHIH", tiff, start + 2 + 12 * index)
             if tag == 0x0112:
-                return int(value) if kind == 3 and 1 <= value <= 8 else 1
+                return int(value) if kind == 3 and 1 <= value <= 8 else None
     except struct.error:
         pass
-    return 1
+    return None
+
+
+def _of_xmp(xmp: bytes) -> int | None:
+    """Find the number where it stands; the text is not taken for XML."""
+    found = _XMP_ORIENTATION.search(xmp)
+    return int(found[1] or found[2]) if found else None

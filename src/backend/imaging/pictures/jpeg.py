@@ -20,6 +20,11 @@ _MAX_TABLE_BYTES = 256 * 1024
 _MAX_SCANS = 32
 """Encoders write up to 14; each costs a pass over the whole picture."""
 
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_HALVED = ((2, 2), (1, 1), (1, 1))
+_MAX_DECODER_BYTES = 220_000_000
+"""Two bytes a coefficient and the picture; 22 megapixels where all colours have all pixels."""
+
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 """A marker; 0xFF00 and the restarts 0xFFD0 to 0xFFD7 belong to the pixels."""
 
@@ -34,12 +39,16 @@ _UNTAKEN = (0xC3, *range(0xC5, 0xD0), 0xDE, 0xDF)
 class _Reading:
     """What was found so far."""
 
-    kept: list[bytes] = field(default_factory=lambda: [b"\xff\xd8"])
+    kept: list[bytes | memoryview] = field(default_factory=lambda: [b"\xff\xd8"])
     frame: tuple[int, int, int] | None = None
+    sampling: tuple[tuple[int, int], ...] = ()
+    colour_ids: bytes = b""
+    adobe_transform: int | None = None
     kinds: set[str] = field(default_factory=set)
     scans: int = 0
     table_bytes: int = 0
     exif: bytes = b""
+    xmp: bytes = b""
     gain_map: bool = False
     pictures: bytes = b""
     profile: dict[int, bytes] = field(default_factory=dict)
@@ -53,13 +62,14 @@ def read_jpeg(data: bytes) -> Container:
         InvalidRequest: damaged, cut off, several pictures in one, or out of bounds.
     """
     reading = _Reading()
+    view = memoryview(data)
     position = 2
     for _ in range(_MAX_SEGMENTS):
         match = _MARKER.search(data, position)
         if match is None:
             refuse("is a JPEG that is cut off")
         if reading.scans:
-            reading.kept.append(data[position : match.start()])
+            reading.kept.append(view[position : match.start()])
         marker, position = match[1][0], match.end()
         if marker == _END:
             return _finished(reading)
@@ -102,6 +112,7 @@ def _take_frame(reading: _Reading, marker: int, body: bytes) -> None:
     if not all(1 <= across <= 4 and 1 <= down <= 4 for across, down in factors):
         refuse("is a JPEG whose header is damaged")
     reading.frame = (width, height, marker)
+    reading.sampling, reading.colour_ids = tuple(factors), body[6::3]
 
 
 def _count_scan(reading: _Reading) -> None:
@@ -117,6 +128,8 @@ def _take_application(reading: _Reading, marker: int, body: bytes) -> bool:
     if marker == 0xE1:
         if body.startswith(b"Exif\0\0"):
             reading.exif = reading.exif or body
+        elif body.startswith(_XMP):
+            reading.xmp = reading.xmp or body
         reading.gain_map |= b"hdrgm:Version" in body
     elif marker == 0xE2 and body.startswith(b"MPF\0"):
         reading.pictures = reading.pictures or body[4:]
@@ -127,6 +140,8 @@ def _take_application(reading: _Reading, marker: int, body: bytes) -> bool:
     if known is None or not body.startswith(known) or known.decode() in reading.kinds:
         return False
     reading.kinds.add(known.decode())
+    if marker == 0xEE and len(body) >= 12:
+        reading.adobe_transform = body[11]
     return True
 
 
@@ -135,16 +150,48 @@ def _finished(reading: _Reading) -> Container:
         refuse("is a JPEG without pixels")
     if not reading.gain_map and _shows_several(reading.pictures):
         refuse("holds several pictures (MPO); send one")
-    width, height, _ = reading.frame
+    width, height, marker = reading.frame
+    halved = marker == _PROGRESSIVE and _is_halved(reading)
+    if marker == _PROGRESSIVE and not halved:
+        _check_coefficients(width, height, reading.sampling)
     return Container(
         "JPEG",
-        b"".join([*reading.kept, b"\xff\xd9"]),
+        (*reading.kept, b"\xff\xd9"),
         width,
         height,
         lossless=False,
-        orientation=orientation_of(reading.exif),
+        orientation=orientation_of(reading.exif, reading.xmp),
         profile=_profile(reading),
+        halved_colour=halved,
     )
+
+
+def _is_halved(reading: _Reading) -> bool:
+    """Tell whether it is brightness and, at half the resolution, colour; as libjpeg tells it."""
+    if "JFIF" in reading.kinds:
+        brightness_first = True
+    elif reading.adobe_transform is not None:
+        brightness_first = reading.adobe_transform == 1
+    else:
+        brightness_first = reading.colour_ids == b"\1\2\3"
+    return brightness_first and reading.sampling == _HALVED
+
+
+def _check_coefficients(width: int, height: int, sampling: tuple[tuple[int, int], ...]) -> None:
+    """Refuse what its decoder, which holds all coefficients, would need too much memory for.
+
+    Raises:
+        InvalidRequest: naming how large it may be.
+    """
+    most = max(across for across, _ in sampling), max(down for _, down in sampling)
+    area = sum(across * down for across, down in sampling) / (most[0] * most[1])
+    bytes_each = 2 * area + (1 if len(sampling) == 1 else 4)
+    if width * height * bytes_each > _MAX_DECODER_BYTES:
+        largest = int(_MAX_DECODER_BYTES / bytes_each / 1e6)
+        refuse(
+            f"is a progressive JPEG of {width * height / 1e6:.1f} megapixels; with its colour "
+            f"resolution at most {largest} are taken. Save it as a baseline JPEG"
+        )
 
 
 def _profile(reading: _Reading) -> bytes:

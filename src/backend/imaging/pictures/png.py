@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 
+from backend.imaging.pictures.colours import profile_of
 from backend.imaging.pictures.container import (
     MAX_PROFILE_BYTES,
     Container,
@@ -13,6 +15,8 @@ from backend.imaging.pictures.container import (
     refusal,
     refuse,
 )
+
+_Bytes = bytes | memoryview
 
 _MAX_CHUNKS = 50_000
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -32,6 +36,9 @@ _STEP_BYTES = 64 * 1024
 _MAX_CHECKED_BYTES = 160_000_000
 """40 megapixels of RGBA; inflating more twice, as 16 bits would be, takes too long."""
 
+_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"iCCP", b"eXIf", b"cICP", b"sRGB", b"gAMA", b"cHRM")
+_XMP = b"XML:com.adobe.xmp\0"
+_MAX_XMP_BYTES = 1024**2
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -49,18 +56,21 @@ def read_png(data: bytes) -> Container:
     size = _size(width, height, depth * _SAMPLES[colour], interlaced)
     if size <= _MAX_CHECKED_BYTES and not _fills(pixels, size):
         refuse("is a PNG whose pixels end early")
-    bare = [_SIGNATURE, _chunk(b"IHDR", header)]
-    bare += [_chunk(name.encode(), kept[name]) for name in ("PLTE", "tRNS") if name in kept]
-    bare += [_chunk(b"IDAT", b"".join(pixels)), _chunk(b"IEND", b"")]
+    parts: list[_Bytes] = [_SIGNATURE, *_chunk(b"IHDR", [header])]
+    for name in ("PLTE", "tRNS"):
+        if name in kept:
+            parts += _chunk(name.encode(), [kept[name]])
+    parts += [*_chunk(b"IDAT", pixels), *_chunk(b"IEND", [])]
     return Container(
         "PNG",
-        b"".join(bare),
+        tuple(parts),
         width,
         height,
         lossless=True,
         bit_depth=depth,
-        orientation=orientation_of(kept.get("eXIf", b"")),
-        profile=_profile(kept.get("iCCP", b"")),
+        orientation=orientation_of(kept.get("eXIf", b""), _xmp(kept.get("iTXt", b""))),
+        profile=_profile(kept.get("iCCP", b""))
+        or profile_of(kept, grey=colour == 0 and "tRNS" not in kept),
     )
 
 
@@ -85,7 +95,7 @@ def _chunks(data: bytes) -> tuple[dict[str, bytes], list[memoryview]]:
         _check_chunk(kind, body, view[end - 4 : end])
         if kind == b"IDAT":
             pixels.append(body)
-        elif kind in (b"IHDR", b"PLTE", b"tRNS", b"iCCP", b"eXIf"):
+        elif kind in _KEPT or (kind == b"iTXt" and body[: len(_XMP)] == _XMP):
             kept.setdefault(kind.decode(), bytes(body))
         position = end
     raise refusal(f"is a PNG of more than {_MAX_CHUNKS:,} chunks")
@@ -130,10 +140,11 @@ def _fills(pixels: list[memoryview], wanted: int) -> bool:
     inflater = zlib.decompressobj()
     try:
         for piece in pixels:
-            left: bytes | memoryview = piece
-            while left and wanted > 0:
-                wanted -= len(inflater.decompress(left, _STEP_BYTES))
-                left = inflater.unconsumed_tail
+            for start in range(0, len(piece), _STEP_BYTES):  # what is left over is copied each time
+                left: bytes | memoryview = piece[start : start + _STEP_BYTES]
+                while left and wanted > 0:
+                    wanted -= len(inflater.decompress(left, _STEP_BYTES))
+                    left = inflater.unconsumed_tail
         if wanted > 0:
             wanted -= len(inflater.flush())
     except zlib.error:
@@ -141,9 +152,12 @@ def _fills(pixels: list[memoryview], wanted: int) -> bool:
     return wanted <= 0
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    checksum = zlib.crc32(body, zlib.crc32(kind))
-    return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", checksum)
+def _chunk(kind: bytes, bodies: Sequence[_Bytes]) -> list[_Bytes]:
+    checksum = zlib.crc32(kind)
+    for body in bodies:
+        checksum = zlib.crc32(body, checksum)
+    length = sum(map(len, bodies))
+    return [struct.pack(">I4s", length, kind), *bodies, struct.pack(">I", checksum)]
 
 
 def _profile(chunk: bytes) -> bytes:
@@ -157,3 +171,15 @@ def _profile(chunk: bytes) -> bytes:
     except zlib.error:
         return b""
     return b"" if inflater.unconsumed_tail else profile
+
+
+def _xmp(chunk: bytes) -> bytes:
+    """Return the text of an iTXt chunk: name, whether and how deflated, two more names, text."""
+    deflated, rest = chunk[len(_XMP) : len(_XMP) + 1], chunk[len(_XMP) + 2 :]
+    text = rest.partition(b"\0")[2].partition(b"\0")[2]
+    if deflated != b"\1":
+        return text
+    try:
+        return zlib.decompressobj().decompress(text, _MAX_XMP_BYTES)
+    except zlib.error:
+        return b""

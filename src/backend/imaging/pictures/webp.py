@@ -15,7 +15,7 @@ from backend.imaging.pictures.container import (
 
 _MAX_CHUNKS = 1_000
 _ANIMATED, _ALPHA = 0x02, 0x10
-_KEPT = (b"VP8X", b"ICCP", b"ALPH", b"VP8 ", b"VP8L", b"EXIF")
+_KEPT = (b"VP8X", b"ICCP", b"ALPH", b"VP8 ", b"VP8L", b"EXIF", b"XMP ")
 
 
 def read_webp(data: bytes) -> Container:
@@ -32,23 +32,26 @@ def read_webp(data: bytes) -> Container:
     if b"VP8X" in chunks and _canvas(chunks[b"VP8X"]) != (width, height):
         refuse("is a WebP whose header is damaged")
     bounded(width, height)
-    profile = chunks.get(b"ICCP", b"")
+    profile = bytes(chunks.get(b"ICCP", b""))
     return Container(
         "WEBP",
         _bare(chunks, width, height),
         width,
         height,
         lossless=lossless,
-        orientation=orientation_of(chunks.get(b"EXIF", b"")),
+        orientation=orientation_of(
+            bytes(chunks.get(b"EXIF", b"")), bytes(chunks.get(b"XMP ", b""))
+        ),
         profile=profile if len(profile) <= MAX_PROFILE_BYTES else b"",
     )
 
 
-def _chunks(data: bytes) -> dict[bytes, bytes]:
+def _chunks(data: bytes) -> dict[bytes, memoryview]:
+    view = memoryview(data)
     end = 8 + int.from_bytes(data[4:8], "little")
     if end > len(data):
         refuse("is a WebP that is cut off")
-    found: dict[bytes, bytes] = {}
+    found: dict[bytes, memoryview] = {}
     position = 12
     for _ in range(_MAX_CHUNKS):
         if position + 8 > end:
@@ -56,8 +59,8 @@ def _chunks(data: bytes) -> dict[bytes, bytes]:
         kind, length = struct.unpack_from("<4sI", data, position)
         if position + 8 + length > end:
             refuse("is a WebP that is cut off")
-        body = data[position + 8 : position + 8 + length] if kind in _KEPT else b""
-        if kind in (b"ANIM", b"ANMF") or (kind == b"VP8X" and body[:1] and body[0] & _ANIMATED):
+        body = view[position + 8 : position + 8 + length] if kind in _KEPT else view[:0]
+        if kind in (b"ANIM", b"ANMF") or (kind == b"VP8X" and length and body[0] & _ANIMATED):
             refuse("is an animated WebP; send a still picture")
         if kind in _KEPT:
             found.setdefault(kind, body)
@@ -65,40 +68,41 @@ def _chunks(data: bytes) -> dict[bytes, bytes]:
     raise refusal(f"is a WebP of more than {_MAX_CHUNKS:,} chunks")
 
 
-def _canvas(body: bytes) -> tuple[int, int]:
+def _canvas(body: memoryview) -> tuple[int, int]:
     if len(body) < 10:
         refuse("is a WebP whose header is damaged")
     return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
 
 
-def _lossy_size(body: bytes) -> tuple[int, int]:
-    if len(body) < 10 or body[0] & 1 or body[3:6] != b"\x9d\x01\x2a":
+def _lossy_size(body: memoryview) -> tuple[int, int]:
+    if len(body) < 10 or body[0] & 1 or bytes(body[3:6]) != b"\x9d\x01\x2a":
         refuse("is a WebP whose header is damaged")
     width, height = struct.unpack_from("<HH", body, 6)
     return width & 0x3FFF, height & 0x3FFF
 
 
-def _lossless_size(body: bytes) -> tuple[int, int]:
+def _lossless_size(body: memoryview) -> tuple[int, int]:
     if len(body) < 5 or body[0] != 0x2F:
         refuse("is a WebP whose header is damaged")
     bits = int.from_bytes(body[1:5], "little")
     return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
 
 
-def _bare(chunks: dict[bytes, bytes], width: int, height: int) -> bytes:
-    parts = []
+def _bare(
+    chunks: dict[bytes, memoryview], width: int, height: int
+) -> tuple[bytes | memoryview, ...]:
+    parts: list[bytes | memoryview] = []
     if b"VP8L" in chunks:
-        parts.append(_chunk(b"VP8L", chunks[b"VP8L"]))
-    elif b"ALPH" in chunks:
-        size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-        parts.append(_chunk(b"VP8X", bytes([_ALPHA, 0, 0, 0]) + size))
-        parts.append(_chunk(b"ALPH", chunks[b"ALPH"]))
-        parts.append(_chunk(b"VP8 ", chunks[b"VP8 "]))
+        parts += _chunk(b"VP8L", chunks[b"VP8L"])
     else:
-        parts.append(_chunk(b"VP8 ", chunks[b"VP8 "]))
-    body = b"WEBP" + b"".join(parts)
-    return b"RIFF" + struct.pack("<I", len(body)) + body
+        if b"ALPH" in chunks:
+            size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+            parts += _chunk(b"VP8X", bytes([_ALPHA, 0, 0, 0]) + size)
+            parts += _chunk(b"ALPH", chunks[b"ALPH"])
+        parts += _chunk(b"VP8 ", chunks[b"VP8 "])
+    length = 4 + sum(map(len, parts))
+    return (b"RIFF" + struct.pack("<I", length) + b"WEBP", *parts)
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) & 1)
+def _chunk(kind: bytes, body: bytes | memoryview) -> list[bytes | memoryview]:
+    return [kind + struct.pack("<I", len(body)), body, b"\0" * (len(body) & 1)]
