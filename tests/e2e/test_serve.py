@@ -63,10 +63,13 @@ class Served:
 
 
 @contextmanager
-def gator_serve(home: Path) -> Iterator[Served]:
+def gator_serve(home: Path, *command: str | Path) -> Iterator[Served]:
+    """Start a server, by default `gator`; wait until it answers, and kill it in the end."""
     port = free_port()
     process = subprocess.Popen(
-        [GATOR, "serve", "--port", str(port)], env=environment(home), cwd=home.parent
+        [*(command or (GATOR,)), "serve", "--port", str(port)],
+        env=environment(home),
+        cwd=home.parent,
     )
     url = f"http://127.0.0.1:{port}"
     try:

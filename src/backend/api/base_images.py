@@ -17,11 +17,12 @@ from backend.api.dependencies import (
     RequestId,
     count_devices,
 )
-from backend.api.idempotency import DoOnce, answered
+from backend.api.idempotency import DoOnce, Once, answered
 from backend.api.multipart import read_form
 from backend.api.preconditions import ExpectedRevision, etag, tagged
 from backend.api.problems import problems
 from backend.api.schemas import Approve, Reason, SeedInCloud, SeedLocally, Upload
+from backend.bootstrap import Studio
 from backend.errors import (
     Conflict,
     ContentRejected,
@@ -43,7 +44,7 @@ from backend.errors import (
 )
 from backend.models.base_image import BaseImageResponse, ConsentCreate
 from backend.services.base_image_view import BaseImageView
-from backend.services.idempotency import Answer
+from backend.services.idempotency import Answer, Claim
 
 router = APIRouter(prefix="/personas/{persona_id}/base-image", tags=["base image"])
 
@@ -60,7 +61,7 @@ _FORM: dict[str, Any] = {
     }
 }
 
-Seeds = Callable[[], Coroutine[Any, Any, BaseImageView]]
+Seeds = Callable[[Claim | None], Coroutine[Any, Any, BaseImageView]]
 
 
 @router.post(
@@ -88,13 +89,18 @@ async def upload_base_image(
         consent = _consent(form.fields)
         asked = {"file": form.digest(), "fields": dict(form.fields)}
 
-        async def seeds() -> BaseImageView:
+        async def seeds(claim: Claim | None) -> BaseImageView:
             async with _uploading:
                 return await studio.base_images.seed_upload(
-                    persona_id, file.read(), actor=actor, consent=consent, request_id=request_id
+                    persona_id,
+                    file.read(),
+                    actor=actor,
+                    consent=consent,
+                    request_id=request_id,
+                    claim=claim,
                 )
 
-        return await once(asked, lambda: _seeded(request, seeds))
+        return await _once_seeded(once, asked, request, studio, persona_id, seeds)
 
 
 @router.post(
@@ -127,13 +133,13 @@ async def generate_base_image_locally(
     """Make new versions; what fails leaves everything as it was, and is told of in `failures`."""
     options = (wanted or SeedLocally()).model_dump(exclude_none=True)
 
-    async def seeds() -> BaseImageView:
+    async def seeds(claim: Claim | None) -> BaseImageView:
         await count_devices(studio)
         return await studio.base_images.seed_local(
-            persona_id, actor=actor, request_id=request_id, **options
+            persona_id, actor=actor, request_id=request_id, claim=claim, **options
         )
 
-    return await once(options, lambda: _seeded(request, seeds))
+    return await _once_seeded(once, options, request, studio, persona_id, seeds)
 
 
 @router.post(
@@ -171,13 +177,13 @@ async def generate_base_image_in_cloud(
     """
     options = (wanted or SeedInCloud()).model_dump(exclude_none=True)
 
-    async def seeds() -> BaseImageView:
+    async def seeds(claim: Claim | None) -> BaseImageView:
         await studio.spending.check(options["count"])
         return await studio.base_images.seed_cloud(
-            persona_id, actor=actor, request_id=request_id, **options
+            persona_id, actor=actor, request_id=request_id, claim=claim, **options
         )
 
-    return await once(options, lambda: _seeded(request, seeds))
+    return await _once_seeded(once, options, request, studio, persona_id, seeds)
 
 
 @router.post(
@@ -310,12 +316,26 @@ async def revoke_consent(
     return _moved(response, view)
 
 
-async def _seeded(request: Request, seeds: Seeds) -> Answer:
-    view = await seeds()
+async def _once_seeded(
+    once: Once, asked: Any, request: Request, studio: Studio, persona_id: str, seeds: Seeds
+) -> Response:
+    """Seed once; a seed whose answer was lost is answered by its version, as all stands now."""
+
+    async def seeded(claim: Claim | None) -> Answer:
+        view = await seeds(claim)
+        return _answer(request, view, str(view.current.n) if view.current else None)
+
+    async def again(made: str) -> Answer:
+        return _answer(request, await studio.base_images.show(persona_id), made)
+
+    return await once(asked, seeded, again)
+
+
+def _answer(request: Request, view: BaseImageView, n: str | None) -> Answer:
     headers = {"ETag": etag(view.persona.revision)}
-    if view.current:
+    if n is not None:
         headers["Location"] = request.app.url_path_for(
-            "get_base_image_picture", persona_id=view.persona.id, n=str(view.current.n)
+            "get_base_image_picture", persona_id=view.persona.id, n=n
         )
     return answered(view.response(), 201, **headers)
 

@@ -18,7 +18,7 @@ from backend.api.schemas import BatchCreate, BatchSummary, Page
 from backend.errors import Conflict, NotFound
 from backend.models.batch import BatchItemResponse, BatchResponse
 from backend.services.batch_service import BatchView
-from backend.services.idempotency import Answer
+from backend.services.idempotency import Answer, Claim
 
 router = APIRouter(prefix="/batches", tags=["batches"])
 
@@ -36,7 +36,7 @@ async def create_batch(
 ) -> Response:
     """Write a batch down for a persona whose base image is approved; it runs by itself."""
 
-    async def written() -> Answer:
+    async def written(claim: Claim | None) -> Answer:
         options = wanted.model_dump(
             exclude={"persona_id", "prompts", "seed", "captions"}, exclude_none=True
         )
@@ -45,13 +45,21 @@ async def create_batch(
             wanted.prompts,
             seed=wanted.seed,
             captions=wanted.captions,
+            claim=claim,
             **options,
         )
-        runner.submit(view.batch.id)
+        return taken(view)
+
+    def taken(view: BatchView) -> Answer:
+        if view.batch.finished_at is None:
+            runner.submit(view.batch.id)
         place = request.app.url_path_for("get_batch", batch_id=view.batch.id)
         return answered(_response(view), 202, Location=place)
 
-    return await once(wanted.model_dump(), written)
+    async def again(made: str) -> Answer:
+        return taken(await studio.batches.show(made))
+
+    return await once(wanted.model_dump(), written, again)
 
 
 @router.get("", summary="List batches", responses=problems())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Response
@@ -10,7 +9,7 @@ from pydantic import BaseModel
 
 from backend.api.dependencies import Actor, OpenStudio
 from backend.bootstrap import Studio
-from backend.services.idempotency import Answer
+from backend.services.idempotency import Again, Answer, Work
 
 REPLAYED = "Idempotent-Replayed"
 
@@ -37,15 +36,17 @@ class Once:
         self._actor = actor
         self._key = key
 
-    async def __call__(self, asked: Any, work: Callable[[], Awaitable[Answer]]) -> Response:
+    async def __call__(self, asked: Any, work: Work, again: Again) -> Response:
         """Answer by the work, or as it was answered before.
 
         Args:
             asked: the request's body, as JSON values.
             work: what is to be done once.
+            again: makes the answer for what the work made, where the first answer was lost.
         """
         route = [self._request.method, self._request.url.path]
-        answer = await self._studio.idempotency.once(self._actor, self._key, [*route, asked], work)
+        keys = self._studio.idempotency
+        answer = await keys.once(self._actor, self._key, [*route, asked], work, again)
         headers = answer.headers | ({REPLAYED: "true"} if answer.replayed else {})
         return Response(answer.body, answer.status, headers, media_type="application/json")
 

@@ -15,7 +15,8 @@ class IdempotencyKeyModel(Base):
     """One request and, once it is done, its answer.
 
     `status` is null while it runs; `leased_until` is moved on meanwhile, so that a request whose
-    process died can be made again.
+    process died can be made again. `made` is written in the transaction that makes what was asked
+    for, so that a request whose process died after it is answered, and not made again.
     """
 
     __tablename__ = "idempotency_keys"
@@ -25,6 +26,7 @@ class IdempotencyKeyModel(Base):
     fingerprint: Mapped[str] = mapped_column(String(64))
     token: Mapped[str] = mapped_column(String(36))
     leased_until: Mapped[datetime] = mapped_column(UtcDateTime)
+    made: Mapped[str | None] = mapped_column(String(36))
     status: Mapped[int | None]
     headers: Mapped[dict[str, Any]]
     body: Mapped[str | None] = mapped_column(Text)

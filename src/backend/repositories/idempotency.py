@@ -32,7 +32,8 @@ class IdempotencyRepository:
         """Insert a key that is not there yet; return whether it was this call that did."""
         on_sqlite = self._session.get_bind().dialect.name == "sqlite"
         insert = sqlite.insert if on_sqlite else postgresql.insert
-        return await self._changed(insert(_Row).values(**row).on_conflict_do_nothing())
+        statement = insert(_Row).values(**row).on_conflict_do_nothing().returning(_Row.key)
+        return (await self._session.execute(statement)).first() is not None
 
     async def take_over(
         self, actor: str, key: str, *, token: str, leased_until: datetime, at: datetime
@@ -44,6 +45,7 @@ class IdempotencyRepository:
                 _Row.actor == actor,
                 _Row.key == key,
                 _Row.status.is_(None),
+                _Row.made.is_(None),
                 _Row.leased_until < at,
             )
             .values(token=token, leased_until=leased_until)
@@ -58,13 +60,14 @@ class IdempotencyRepository:
         )
 
     async def release(self, actor: str, key: str, token: str) -> None:
-        """Delete a key that is still held under the token."""
+        """Delete a key that is still held under the token, unless something was made under it."""
         await self._changed(
             delete(_Row).where(
                 _Row.actor == actor,
                 _Row.key == key,
                 _Row.token == token,
                 _Row.status.is_(None),
+                _Row.made.is_(None),
             )
         )
 

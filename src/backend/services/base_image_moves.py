@@ -28,6 +28,7 @@ from backend.models.persona import PersonaModel, Words
 from backend.repositories.base_images import BaseImageRepository
 from backend.repositories.events import EventRepository
 from backend.repositories.personas import PersonaRepository
+from backend.services.idempotency import Claim
 from backend.services.transitions import require, require_role
 
 NOT_APPROVED = {
@@ -52,6 +53,7 @@ class Wanted:
         persona: by id or name.
         expected_revision: what the decision was made on; `None` where none was named.
         request_id: the request's, for the log.
+        claim: the request's key, which is to name what a seed makes.
     """
 
     action: str
@@ -59,6 +61,7 @@ class Wanted:
     actor: Actor
     expected_revision: int | None = None
     request_id: str | None = None
+    claim: Claim | None = None
 
 
 @dataclass(slots=True)

@@ -39,6 +39,7 @@ from backend.services.base_image_moves import (
 )
 from backend.services.base_image_seeder import BaseImageSeeder
 from backend.services.base_image_view import BaseImageView
+from backend.services.idempotency import Claim
 from backend.services.seeding import BASE_PROMPT, Seeded
 from backend.services.transitions import REVOKE, require, require_role
 from backend.storage.blobs import BlobStore
@@ -119,6 +120,7 @@ class BaseImageWorkflow:
         prompt: str | None = None,
         reference: bool = False,
         request_id: str | None = None,
+        claim: Claim | None = None,
         **options: Any,
     ) -> BaseImageView:
         """Make new versions with a model of this machine.
@@ -132,6 +134,7 @@ class BaseImageWorkflow:
             prompt: what the picture shows beside the persona; a plain portrait if left out.
             reference: start from the approved version's picture, else from the current one's.
             request_id: for the audit log.
+            claim: the request's key, which is to name the version.
             **options: `seed`, `model`, `strength`, … as for a generated image.
 
         Raises:
@@ -139,7 +142,7 @@ class BaseImageWorkflow:
             GatorError: no picture could be made; the state is as it was.
         """
         made = await self._seeder.rendered(
-            Wanted("seed", persona, actor, None, request_id),
+            Wanted("seed", persona, actor, None, request_id, claim),
             local=True,
             count=count,
             prompt=prompt,
@@ -157,6 +160,7 @@ class BaseImageWorkflow:
         prompt: str | None = None,
         reference: bool = False,
         request_id: str | None = None,
+        claim: Claim | None = None,
         **options: Any,
     ) -> BaseImageView:
         """Make new versions with a cloud's model; otherwise as `seed_local`.
@@ -169,7 +173,7 @@ class BaseImageWorkflow:
             GatorError: no picture could be made; the state is as it was.
         """
         made = await self._seeder.rendered(
-            Wanted("seed", persona, actor, None, request_id),
+            Wanted("seed", persona, actor, None, request_id, claim),
             local=False,
             count=count,
             prompt=prompt,
@@ -186,6 +190,7 @@ class BaseImageWorkflow:
         actor: Actor,
         consent: ConsentCreate | None = None,
         request_id: str | None = None,
+        claim: Claim | None = None,
     ) -> BaseImageView:
         """Make a new version of a picture that was brought along.
 
@@ -195,7 +200,7 @@ class BaseImageWorkflow:
             InvalidRequest: it is no picture that is accepted, or the consent has expired already.
             TooLarge: it is larger than is read.
         """
-        wanted = Wanted("seed", persona, actor, None, request_id)
+        wanted = Wanted("seed", persona, actor, None, request_id, claim)
         return await self._after_seed(*await self._seeder.uploaded(wanted, data, consent))
 
     async def approve(

@@ -36,6 +36,7 @@ from backend.services.content_generation_service import (
     GenerationRequest,
 )
 from backend.services.content_service import RECENT_CAPTIONS, caption_detail
+from backend.services.idempotency import Claim
 from backend.services.leave import require_leave
 from backend.services.persona_look import adapter_options, look_options
 from backend.storage.blobs import BlobStore
@@ -80,6 +81,7 @@ class BatchService:
         seed: int | None = None,
         captions: bool = True,
         reuse: bool = False,
+        claim: Claim | None = None,
         **options: Any,
     ) -> BatchView:
         """Write a batch down; nothing is rendered yet.
@@ -92,6 +94,7 @@ class BatchService:
             seed: the batch's; each item's own is hashed from it and the position.
             captions: whether each picture gets one.
             reuse: return the batch that an equal request made before, where there is one.
+            claim: the request's key, which is to name the batch.
             **options: `model`, `width`, `height`, `num_inference_steps`, … for all items.
 
         Raises:
@@ -120,6 +123,8 @@ class BatchService:
                     captions=captions,
                 )
                 await repository.add(batch, [_item(p, seed, i) for i, p in enumerate(prompts)])
+            if claim is not None:
+                await claim.settle(session, batch.id)
         return await self.show(batch.id)
 
     async def show(self, batch_id: str) -> BatchView:

@@ -38,6 +38,7 @@ class VersionStore:
 
         Raises:
             NotFound: the persona was deleted meanwhile.
+            Conflict: another request has taken the key over.
         """
         await self._put(seeded)
         versions = [picture.version for picture in seeded.pictures]
@@ -52,6 +53,8 @@ class VersionStore:
                 )
                 versions[0].consent_id = (await move.images.add_consent(row)).id
             await move.images.add_all(versions)
+            if wanted.claim is not None:
+                await wanted.claim.settle(move.session, str(versions[-1].n))
             await move.make(
                 {} if keep_path else _changes(move, versions[-1]),
                 version=versions[-1].n,

@@ -1,4 +1,4 @@
-"""Reservations for cloud images, each with a lease, and what became of those that ran out.
+"""Reservations for cloud images, each with a lease; and what a request with a key has made.
 
 What is reserved when this runs belongs to processes that have ended.
 
@@ -33,8 +33,10 @@ def upgrade() -> None:
     op.execute(
         "UPDATE cloud_spending SET lapsed_microusd = reserved_microusd, reserved_microusd = 0"
     )
+    op.add_column("idempotency_keys", sa.Column("made", sa.String(36)))
 
 
 def downgrade() -> None:
+    op.drop_column("idempotency_keys", "made")
     op.drop_column("cloud_spending", "lapsed_microusd")
     op.drop_table("cloud_reservations")
