@@ -114,7 +114,7 @@ def _build(
     settings: Settings, database: Database, models: AIModelManager, spending: CloudSpending
 ) -> Studio:
     blobs = open_blobs(settings.blobs_url, settings.home / "blobs")
-    personas = PersonaService(database)
+    personas = PersonaService(database, blobs)
     base_images = BaseImageWorkflow(database, blobs, models, self_approval=settings.self_approval)
     captions = ContentGenerationService(settings)
     batches = BatchService(database, blobs, models, captions)

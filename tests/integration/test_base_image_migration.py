@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from typer.testing import CliRunner
@@ -21,6 +23,7 @@ from backend.cli.main import app
 from backend.config import Settings, child_environment, load_settings
 from backend.database.engine import Database
 from backend.database.upgrade import head_revision, upgrade
+from backend.repositories.legacy import IMAGE_TOO_SMALL, LegacyRepository
 from tests.fixtures.base_images import APPROVER, EDITOR, PERSONA, picture
 
 SCRIPT = Path(__file__).parents[2] / "migrate_add_base_image_status.py"
@@ -218,6 +221,36 @@ async def test_legacy_images_become_drafts_and_the_rest_is_listed(
     assert {one["persona"] for one in (await upgraded_by_cli())["missing"]} == {
         "Outside", "No picture",
     }  # fmt: skip
+
+
+async def test_an_image_that_is_too_small_is_listed_as_such(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    (home / "uploads").mkdir(parents=True)
+    buffer = io.BytesIO()
+    Image.new("RGB", (200, 180), "teal").save(buffer, "PNG")
+    (home / "uploads" / "1.png").write_bytes(buffer.getvalue())
+    await make(database_url)
+    monkeypatch.setenv("GATOR_HOME", str(home))
+    monkeypatch.setenv("GATOR_DATABASE_URL", database_url)
+    words = "too small: 200x180, at least 256 are needed"
+    for _ in range(2):
+        told = await upgraded_by_cli()
+        (small,) = told["too_small"]
+        assert (small["persona"], small["problem"]) == ("Old 1", words)
+        assert {one["persona"] for one in told["missing"]} == {"Old 2"}
+    done = await asyncio.to_thread(CliRunner().invoke, app, ["db", "upgrade"])
+    assert f"the image of Old 1 is {words}: " in done.output
+    assert "the image of Old 2 is missing: " in done.output
+    database = Database(database_url)
+    async with database.read() as session:
+        (note,) = await LegacyRepository(session).notes(IMAGE_TOO_SMALL)
+    assert (note.persona_name, words in str(note.detail)) == ("Old 1", True)
+    await database.close()
+    (home / "uploads" / "1.png").write_bytes(picture())
+    told = await upgraded_by_cli()
+    assert (told["adopted"], told["too_small"]) == (["Old 1"], [])
 
 
 async def upgraded_by_cli() -> dict[str, Any]:

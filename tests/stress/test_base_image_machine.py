@@ -345,7 +345,12 @@ def a_world(url: str, home: Path) -> Iterator[World]:
     models = AIModelManager(load_settings(home=home, devices="cpu:1"))
     workflow = BaseImageWorkflow(database, blobs, models)
     world = World(
-        loop, database, blobs, workflow, PersonaService(database), VersionStore(database, blobs)
+        loop,
+        database,
+        blobs,
+        workflow,
+        PersonaService(database, blobs),
+        VersionStore(database, blobs),
     )
     try:
         world.run(upgrade(database))

@@ -54,7 +54,10 @@ def upgrade(as_json: AsJson = False) -> None:
     from backend.config import load_settings
 
     before, after, legacy = asyncio.run(upgrade_studio(load_settings()))
-    missing = [{"persona": m.persona, "path": m.path, "problem": m.problem} for m in legacy.missing]
+    missing, too_small = (
+        [{"persona": one.persona, "path": one.path, "problem": one.problem} for one in some]
+        for some in (legacy.missing, legacy.too_small)
+    )
     if as_json:
         print_json(
             {
@@ -62,6 +65,7 @@ def upgrade(as_json: AsJson = False) -> None:
                 "after": after,
                 "adopted": list(legacy.adopted),
                 "missing": missing,
+                "too_small": too_small,
                 "locks": list(legacy.locks),
             }
         )
@@ -71,6 +75,8 @@ def upgrade(as_json: AsJson = False) -> None:
         print_line(f"adopted the image of {name} as version 1, a draft")
     for one in legacy.missing:
         print_line(f"the image of {one.persona} is missing: {one.path}: {one.problem}")
+    for one in legacy.too_small:
+        print_line(f"the image of {one.persona} is {one.problem}: {one.path}")
     for name in legacy.locks:
         print_line(f"the lock of {name} fell: nobody had approved its image")
 

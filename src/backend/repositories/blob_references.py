@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -19,11 +19,45 @@ REFERENCES: tuple[InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
 """Every column that keeps a blob alive. A tombstone's does not: its blob is gone on purpose."""
 
 
+_LOCK = 0x6761_746F_7202
+"""PostgreSQL's advisory lock on what is referred to; any number that nobody else uses."""
+
+
 class BlobReferences:
     """Reads the references of one session."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
+
+    async def hold(self) -> None:
+        """Keep every blob from being dropped until this transaction ends.
+
+        Whoever adds a reference takes this, then puts the blob, then adds the row. On SQLite the
+        transaction has begun IMMEDIATE, which is more.
+        """
+        await self._take("pg_advisory_xact_lock_shared")
+
+    async def lock(self) -> None:
+        """Wait until nobody holds blobs; held until this transaction ends, to drop some."""
+        await self._take("pg_advisory_xact_lock")
+
+    async def of_persona(self, persona_id: str) -> set[str]:
+        """Return the blobs of a persona's versions and contents."""
+        version, content = BaseImageVersionModel, ContentModel
+        found: set[str] = set()
+        for column, owner in (
+            (version.sha256, version.persona_id),
+            (version.original_sha256, version.persona_id),
+            (content.sha256, content.persona_id),
+        ):
+            statement = select(column).where(owner == persona_id, column.is_not(None))
+            found.update(sha256 for sha256 in await self._session.scalars(statement) if sha256)
+        return found
+
+    async def _take(self, function: str) -> None:
+        if self._session.get_bind().dialect.name == "postgresql":
+            statement = text(f"SELECT {function}(:key)")
+            await self._session.execute(statement, {"key": _LOCK})
 
     async def all(self) -> set[str]:
         """Return every blob that something refers to."""

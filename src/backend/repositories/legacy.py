@@ -16,6 +16,7 @@ from backend.models.base_image import (
 from backend.models.persona import PersonaModel
 
 IMAGE_MISSING = "image_missing"
+IMAGE_TOO_SMALL = "image_too_small"
 IMAGES_WAIT = "images_wait"
 """Put by revision 0004, on nobody's persona: legacy images were not looked for yet."""
 

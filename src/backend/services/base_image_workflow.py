@@ -23,7 +23,6 @@ from backend.models.base_image import (
 )
 from backend.models.persona import BaseImageStatus
 from backend.repositories.base_images import BaseImageRepository
-from backend.repositories.blob_references import BlobReferences
 from backend.repositories.events import EventRepository
 from backend.repositories.personas import PersonaRepository
 from backend.services.ai_models import AIModelManager
@@ -39,6 +38,7 @@ from backend.services.base_image_moves import (
 )
 from backend.services.base_image_seeder import BaseImageSeeder
 from backend.services.base_image_view import BaseImageView
+from backend.services.blob_drop import drop_unreferenced
 from backend.services.idempotency import Claim
 from backend.services.seeding import BASE_PROMPT, Seeded
 from backend.services.transitions import REVOKE, require, require_role
@@ -323,7 +323,8 @@ class BaseImageWorkflow:
                 reason=reason,
                 details={"versions": named(versions)},
             )
-        await self._drop_blobs(versions)
+        hashes = [h for v in versions for h in (v.sha256, v.original_sha256) if h]
+        await drop_unreferenced(self._database, self._blobs, hashes)
         return await self.show(found.id)
 
     async def revoke_consent(
@@ -377,19 +378,6 @@ class BaseImageWorkflow:
 
     async def _after_seed(self, persona_id: str, seeded: Seeded) -> BaseImageView:
         return (await self.show(persona_id))._replace(failures=tuple(seeded.failures))
-
-    async def _drop_blobs(self, versions: Sequence[BaseImageVersionModel]) -> None:
-        """Delete the bytes of purged versions, where nothing else refers to them.
-
-        A process that ends before this leaves blobs that `gator blobs check` finds.
-        """
-        hashes = {h for v in versions for h in (v.sha256, v.original_sha256) if h}
-        async with self._database.write() as session:
-            await EventRepository(session).lock()
-            references = BlobReferences(session)
-            for sha256 in hashes:
-                if not await references.has(sha256):
-                    await self._blobs.delete(sha256)
 
 
 def _revoke(consent: ConsentModel, actor: Actor, reason: str) -> None:

@@ -23,10 +23,10 @@ from backend.errors import GatorError, InvalidRequest, StorageError
 from backend.imaging.types import PROMPT_LIMIT, SEED_LIMIT, ImageRequest, ModelCard, item_seed
 from backend.models.base import now
 from backend.models.batch import BatchItemModel, BatchModel, ItemState
-from backend.models.content import ContentModel
 from backend.models.persona import PersonaModel
 from backend.repositories.base_images import BaseImageRepository
 from backend.repositories.batches import BatchRepository
+from backend.repositories.blob_references import BlobReferences
 from backend.repositories.contents import ContentRepository
 from backend.repositories.personas import PersonaRepository
 from backend.services.ai_models import AIModelManager
@@ -35,7 +35,7 @@ from backend.services.content_generation_service import (
     ContentType,
     GenerationRequest,
 )
-from backend.services.content_service import RECENT_CAPTIONS, caption_detail
+from backend.services.content_service import RECENT_CAPTIONS, caption_detail, content_of
 from backend.services.idempotency import Claim
 from backend.services.leave import require_leave
 from backend.services.persona_look import adapter_options, look_options
@@ -296,7 +296,9 @@ class BatchService:
             row = await BatchRepository(session).lock_item(item.id)
             if row.attempts != attempt:
                 return
-            content = await ContentRepository(session).add(_content(batch, item, sha256, result))
+            await BlobReferences(session).hold()
+            await self._blobs.put(result["image_data"])  # it may have been dropped since
+            content = await ContentRepository(session).add(content_of(batch, item, sha256, result))
             row.state = ItemState.DONE
             row.content_id = content.id
             row.error = None
@@ -376,26 +378,3 @@ def _storable(prompt: str) -> str:
     """Replace what no database stores as text, and keep the beginning."""
     text = prompt.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
     return text[:PROMPT_LIMIT]
-
-
-def _content(
-    batch: BatchModel, item: BatchItemModel, sha256: str, result: Mapping[str, Any]
-) -> ContentModel:
-    return ContentModel(
-        persona_id=batch.persona_id,
-        base_version=batch.base_version,
-        sha256=sha256,
-        mime=f"image/{result['format']}",
-        width=result["width"],
-        height=result["height"],
-        size_bytes=len(result["image_data"]),
-        prompt=item.prompt,
-        seed=result["seed"],
-        model=result["model"],
-        provider=result["provider"],
-        kind=result["kind"],
-        device=result["device"],
-        seconds=round(result["seconds"].get("render", 0.0), 4),
-        receipt=dict(result["receipt"]),
-        prompt_report=dict(result["prompt_report"]),
-    )

@@ -1,8 +1,8 @@
 """Base images from before there were versions: a path in the row, and with luck a file there.
 
 What is found becomes version 1 of method `legacy`, a draft that somebody has to approve; the file
-stays where it is. What is not is listed, and looked for again at every `gator db upgrade`. A studio
-that opens looks once after the migration.
+stays where it is. What is not, or is too small to be a base image, is listed, and looked for again
+at every `gator db upgrade`. A studio that opens looks once after the migration.
 """
 
 from __future__ import annotations
@@ -10,13 +10,20 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from backend.database.engine import Database
-from backend.errors import InvalidRequest, NotFound, TooLarge
+from backend.errors import GatorError, InvalidRequest, NotFound, TooLarge
 from backend.imaging.intake import MAX_UPLOAD_BYTES, accept_picture
+from backend.imaging.pictures.container import MIN_SIDE
 from backend.models.account import Actor, Role
 from backend.models.base_image import MigrationNoteModel
-from backend.repositories.legacy import IMAGE_MISSING, IMAGES_WAIT, LegacyRepository
+from backend.repositories.legacy import (
+    IMAGE_MISSING,
+    IMAGE_TOO_SMALL,
+    IMAGES_WAIT,
+    LegacyRepository,
+)
 from backend.services import seeding
 from backend.services.base_image_moves import Wanted
 from backend.services.seeding import Picture, Seeded
@@ -44,13 +51,22 @@ class LegacyReport:
 
     Attributes:
         adopted: the names of personas whose image was found now.
-        missing: those whose image was not.
+        missing: those whose image was not, or is none that can be served.
+        too_small: those whose image is there, but smaller than a base image may be.
         locks: the names of personas whose lock fell, since nobody had approved anything.
     """
 
     adopted: tuple[str, ...]
     missing: tuple[Missing, ...]
+    too_small: tuple[Missing, ...]
     locks: tuple[str, ...]
+
+
+class _Fault(NamedTuple):
+    """Why an image was not adopted: the kind of note, and the words."""
+
+    kind: str
+    problem: str
 
 
 class LegacyImages:
@@ -74,35 +90,45 @@ class LegacyImages:
             StorageError: the database or the blobs cannot be written; what was adopted stays.
         """
         adopted: list[str] = []
-        missing: list[Missing] = []
+        left: list[tuple[str, Missing]] = []
         after = ""
         while page := await self._page(after):
             for persona_id, name, path in page:
-                problem = await self._adopt(persona_id, path)
-                if problem is None:
+                fault = await self._adopt(persona_id, path)
+                if fault is None:
                     adopted.append(name)
                 else:
-                    missing.append(Missing(persona_id, name, path, problem))
+                    left.append((fault.kind, Missing(persona_id, name, path, fault.problem)))
             after = page[-1][0]
+        listed = {
+            kind: [one for its, one in left if its == kind]
+            for kind in (IMAGE_MISSING, IMAGE_TOO_SMALL)
+        }
         async with self._database.write() as session:
             repository = LegacyRepository(session)
-            await repository.replace(IMAGE_MISSING, [_note(one) for one in missing])
+            for kind, some in listed.items():
+                await repository.replace(kind, [_note(kind, one) for one in some])
             await repository.replace(IMAGES_WAIT, [])
             locks = await repository.fallen_locks()
-        return LegacyReport(tuple(adopted), tuple(missing), tuple(locks))
+        return LegacyReport(
+            tuple(adopted),
+            missing=tuple(listed[IMAGE_MISSING]),
+            too_small=tuple(listed[IMAGE_TOO_SMALL]),
+            locks=tuple(locks),
+        )
 
     async def _page(self, after: str) -> list[tuple[str, str, str]]:
         async with self._database.read() as session:
             return list(await LegacyRepository(session).waiting(after, PAGE))
 
-    async def _adopt(self, persona_id: str, path: str) -> str | None:
+    async def _adopt(self, persona_id: str, path: str) -> _Fault | None:
         """Make a version of one image; return what is wrong with it, if anything is."""
         try:
             picture = await asyncio.to_thread(self._read, persona_id, path)
             wanted = Wanted("seed", persona_id, MIGRATION)
             await self._versions.add(wanted, Seeded([picture], []), None, keep_path=True)
         except (InvalidRequest, TooLarge, NotFound) as exc:
-            return exc.message
+            return _fault(exc)
         return None
 
     def _read(self, persona_id: str, path: str) -> Picture:
@@ -140,10 +166,18 @@ def read_legacy_file(home: Path, path: str) -> bytes:
         raise NotFound(f"the file cannot be read: {exc}.", {"path": path}) from exc
 
 
-def _note(missing: Missing) -> MigrationNoteModel:
+def _fault(error: GatorError) -> _Fault:
+    width, height = error.details.get("width", MIN_SIDE), error.details.get("height", MIN_SIDE)
+    if min(width, height) >= MIN_SIDE:
+        return _Fault(IMAGE_MISSING, error.message)
+    words = f"too small: {width}x{height}, at least {MIN_SIDE} are needed"
+    return _Fault(IMAGE_TOO_SMALL, words)
+
+
+def _note(kind: str, missing: Missing) -> MigrationNoteModel:
     return MigrationNoteModel(
         persona_id=missing.persona_id,
         persona_name=missing.persona,
-        kind=IMAGE_MISSING,
+        kind=kind,
         detail=f"{missing.path}: {missing.problem}",
     )

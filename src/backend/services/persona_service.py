@@ -12,12 +12,18 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm.exc import StaleDataError
 
 from backend.database.engine import Database
-from backend.errors import Conflict, InvalidRequest
+from backend.errors import Conflict, InvalidRequest, StorageError
+from backend.logs import get_logger
 from backend.models.account import LOCAL_OWNER, Actor
 from backend.models.persona import PersonaCreate, PersonaModel, PersonaUpdate
+from backend.repositories.blob_references import BlobReferences
 from backend.repositories.events import EventRepository
 from backend.repositories.personas import PersonaRepository
 from backend.services.base_image_moves import log_deletion, require_revision
+from backend.services.blob_drop import drop_unreferenced
+from backend.storage.blobs import BlobStore
+
+log = get_logger(__name__)
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -39,8 +45,9 @@ FILE_LIMIT_BYTES = 256 * 1024
 class PersonaService:
     """What can be done with personas."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, blobs: BlobStore) -> None:
         self._database = database
+        self._blobs = blobs
 
     async def create(self, new: PersonaCreate) -> PersonaModel:
         """Store a new persona; its base image is pending."""
@@ -99,7 +106,8 @@ class PersonaService:
     ) -> None:
         """Delete a persona with its versions, batches and content; tombstones and events stay.
 
-        Its blobs stay until `gator blobs check` is told to mend.
+        Its pictures go too, where nothing else refers to them. Those that cannot be deleted are
+        left to `gator blobs check`.
 
         Raises:
             NotFound: there is no such persona.
@@ -110,11 +118,16 @@ class PersonaService:
                 await EventRepository(session).lock()
                 repository = PersonaRepository(session)
                 persona = await repository.find(name_or_id)
+                hashes = await BlobReferences(session).of_persona(persona.id)
                 await log_deletion(session, persona, actor, request_id)
                 await repository.delete(persona)
                 await session.flush()
         except StaleDataError as exc:
             raise _changed_meanwhile() from exc
+        try:
+            await drop_unreferenced(self._database, self._blobs, hashes)
+        except StorageError as exc:
+            log.warning("persona.blobs_left", persona=persona.id, reason=exc.message)
 
     async def named(self, name: str) -> Sequence[PersonaModel]:
         """Return the personas of a name, oldest first."""

@@ -116,7 +116,11 @@ def bounded(width: int, height: int) -> None:
         InvalidRequest: a side or the product is out of bounds.
     """
     if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE:
-        refuse(f"is {width} x {height} pixels; each side must have {MIN_SIDE} to {MAX_SIDE}")
+        error = refusal(
+            f"is {width} x {height} pixels; each side must have {MIN_SIDE} to {MAX_SIDE}"
+        )
+        error.details |= {"width": width, "height": height}
+        raise error
     if width * height > MAX_PIXELS:
         refuse(
             f"has {width * height / 1e6:.1f} megapixels; at most {MAX_PIXELS // 10**6} are taken"
