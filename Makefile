@@ -18,7 +18,8 @@ test: $(VENV)/.installed-dev $(VENV)/.browser
 	$(BIN)/pytest -m "not gpu"
 
 stress: $(VENV)/.installed-dev $(VENV)/.browser
-	$(BIN)/pytest -m "not gpu" --stress --timeout=3600 tests/stress
+	$(BIN)/pytest -m "not gpu" --stress --timeout=3600 tests/stress tests/e2e/test_chaos.py \
+		tests/integration/test_queue.py tests/integration/test_batch_runner.py
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check $(SOURCES)
@@ -29,6 +30,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/python validate_code_structure.py
 
 bench: $(VENV)/.installed-dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/run_all.py
 
 # After a change of the dependencies in pyproject.toml: needs uv.

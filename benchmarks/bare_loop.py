@@ -17,7 +17,8 @@ from transformers.utils import logging as transformers_logging
 PNG_COMPRESS_LEVEL = 1
 
 
-def main(folder: str) -> None:
+def load(folder: str):
+    """Load a pipeline as any script would, on one thread."""
     torch.set_num_threads(1)
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
@@ -25,16 +26,21 @@ def main(folder: str) -> None:
         folder, local_files_only=True, use_safetensors=True
     )
     pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def main(folder: str) -> None:
+    pipeline = load(folder)
     answer("ready")
     for line in sys.stdin:
-        with torch.inference_mode():
-            answer([render(pipeline, **job) for job in json.loads(line)])
+        answer([render(pipeline, **job) for job in json.loads(line)])
 
 
 def render(pipeline, seed, **arguments):
     """Render one picture, encode it as PNG and return its SHA-256."""
     generator = torch.Generator("cpu").manual_seed(seed)
-    picture = pipeline(**arguments, generator=generator).images[0]
+    with torch.inference_mode():
+        picture = pipeline(**arguments, generator=generator).images[0]
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=PNG_COMPRESS_LEVEL)
     return hashlib.sha256(buffer.getvalue()).hexdigest()

@@ -16,7 +16,17 @@ from typing import Any
 
 import report
 
-BENCHMARKS = ("pool_scaling", "cli_startup", "api_startup", "captions", "migration")
+BENCHMARKS = (
+    "pool_scaling",
+    "pool_simulated",
+    "queue_cost",
+    "determinism",
+    "cli_startup",
+    "api_startup",
+    "captions",
+    "migration",
+    "prompt_sets",
+)
 
 
 def run(name: str) -> dict[str, Any]:

@@ -13,8 +13,15 @@ from backend.models.account import LOCAL_OWNER
 from backend.services.ai_models import AIModelManager
 from backend.services.audit_service import AuditService
 from backend.services.base_image_workflow import BaseImageWorkflow
-from backend.services.batch_service import BatchService
+from backend.services.batch_captions import BatchCaptions
+from backend.services.batch_figures import BatchFigures
+from backend.services.batch_ledger import BatchLedger
+from backend.services.batch_renderer import BatchRenderer
+from backend.services.batch_runner import BatchRunner
+from backend.services.batch_service import MAX_ITEMS, BatchService
+from backend.services.batch_signals import BatchSignals
 from backend.services.blob_check import BlobCheck
+from backend.services.claimant import claimant_name
 from backend.services.content_generation_service import ContentGenerationService
 from backend.services.content_service import ContentService
 from backend.services.demo import Demo
@@ -23,6 +30,9 @@ from backend.services.idempotency import IdempotencyKeys
 from backend.services.legacy_images import LegacyImages, LegacyReport
 from backend.services.persona_service import PersonaService
 from backend.services.pictures import Pictures
+from backend.services.prompt_sets import WILDCARDS
+from backend.services.prompt_source import PromptSource
+from backend.services.reproduction import ReproductionService
 from backend.services.spending import CloudSpending, clouds
 from backend.services.version_store import VersionStore
 from backend.storage.blobs import BlobStore, open_blobs
@@ -48,12 +58,17 @@ class Studio:
     idempotency: IdempotencyKeys
     captions: ContentGenerationService
     contents: ContentService
+    reproductions: ReproductionService
     batches: BatchService
+    runner: BatchRunner
+    figures: BatchFigures
+    prompts: PromptSource
     exports: ExportService
     demo: Demo
 
     async def close(self) -> None:
-        """End workers, then connections."""
+        """End the runner, then workers, then connections."""
+        await self.runner.stop()
         await self.models.close()
         await self.database.close()
 
@@ -117,8 +132,19 @@ def _build(
     personas = PersonaService(database, blobs)
     base_images = BaseImageWorkflow(database, blobs, models, self_approval=settings.self_approval)
     captions = ContentGenerationService(settings)
-    batches = BatchService(database, blobs, models, captions)
+    signals = BatchSignals()
+    batches = BatchService(database, models, signals)
+    claimant = claimant_name()
+    ledger = BatchLedger(database, models, claimant, blobs=blobs)
+    runner = BatchRunner(
+        ledger,
+        BatchRenderer(models, blobs, spending, ledger),
+        BatchCaptions(database, captions, claimant),
+        models,
+        signals,
+    )
     exports = ExportService(database, blobs, base_images, models.cards())
+    contents = ContentService(database, blobs, captions)
     return Studio(
         settings=settings,
         database=database,
@@ -132,8 +158,12 @@ def _build(
         audit=AuditService(database),
         idempotency=IdempotencyKeys(database),
         captions=captions,
-        contents=ContentService(database, blobs, captions),
+        contents=contents,
+        reproductions=ReproductionService(contents, blobs, models),
         batches=batches,
+        runner=runner,
+        figures=BatchFigures(database),
+        prompts=PromptSource(settings.home / WILDCARDS, limit=MAX_ITEMS),
         exports=exports,
-        demo=Demo(personas, base_images, batches, exports),
+        demo=Demo(personas, base_images, batches, runner, exports),
     )

@@ -62,6 +62,27 @@ class Settings(BaseSettings):
     worker_start_timeout_s: float = Field(
         120, gt=0, description="seconds a worker may take to start, above 0"
     )
+    load_timeout_s: float = Field(
+        900, gt=0, description="seconds a worker may take to load a model, above 0"
+    )
+    compile_timeout_s: float = Field(
+        1_800, gt=0, description="seconds a worker may take to compile a model, above 0"
+    )
+    step_timeout_s: float = Field(
+        300, gt=0, description="seconds from one denoising step to the next, above 0"
+    )
+    encode_timeout_s: float = Field(
+        120, gt=0, description="seconds from a picture's last step to its file, above 0"
+    )
+    cancel_timeout_s: float = Field(
+        30, gt=0, description="seconds a cancelled picture may take to stop, above 0"
+    )
+    strict: Literal["auto", "yes", "no"] = Field(
+        "auto",
+        description="yes, no or auto: is every picture rendered by itself, so that its bytes "
+        "depend on nothing else? auto is yes on CPU slots, and no on GPUs, which gain from "
+        "rendering several together",
+    )
     model_dirs: Annotated[tuple[Path, ...], CommaSeparated] = Field(
         (),
         description="comma-separated folders that are, or hold, diffusers model folders or loras",

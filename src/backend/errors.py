@@ -7,7 +7,8 @@
     ├ ConfigurationError         at start, naming the setting
     ├ StorageError               a database, blob folder or disk that cannot be used
     ├ ModelError                 ModelNotAvailable · ModelLoadFailed · UnsupportedTask
-    ├ DeviceError                DeviceOutOfMemory · DeviceLost · GenerationFailed
+    ├ DeviceError                DeviceOutOfMemory · DeviceLost · DeviceFault · AllDevicesLost ·
+    │                            GenerationFailed · RenderCancelled
     ├ ProviderError              ProviderNotConfigured · ProviderRateLimited · ProviderTimeout
     ├ SpendingCapReached         what the cloud may cost in a month
     └ ContentRejected            policy, stated and never a side effect
@@ -149,6 +150,26 @@ class DeviceLost(DeviceError):
     """The worker that owned the device died or could not start."""
 
     code = "device_lost"
+
+
+class DeviceFault(DeviceError):
+    """The device or its driver failed under the worker, which cannot be used any more."""
+
+    code = "device_fault"
+
+
+class AllDevicesLost(DeviceError):
+    """Every device is quarantined; `gator devices release` brings one back."""
+
+    code = "all_devices_lost"
+
+
+class RenderCancelled(DeviceError):
+    """The image was cancelled while it was made."""
+
+    code = "render_cancelled"
+    http_status = 409
+    retryable = False
 
 
 class GenerationFailed(DeviceError):

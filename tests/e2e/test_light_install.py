@@ -73,3 +73,12 @@ def test_asking_for_the_diffusion_model_says_what_to_install(light: Path) -> Non
     assert done.returncode == 1
     assert "'portrait' is not available; usable here: illustrated" in done.stderr
     assert "extra `local`" in done.stderr
+
+
+def test_the_doctor_says_that_there_is_no_torch_and_that_it_works_all_the_same(light: Path) -> None:
+    done = run(light, "-m", "backend.cli.main", "doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    [device] = json.loads(done.stdout)["devices"]
+    assert (device["device"], device["state"]) == ("cpu:0", "limited")
+    assert "torch is not installed: the illustrated engine draws" in device["says"]
+    assert "gator-studio[local]" in device["advice"][0]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from backend.config import load_settings
-from backend.imaging.devices import count_gpus
+from backend.imaging.devices import count_gpus, resolve_devices
+from backend.imaging.telemetry import read_cards
 from backend.services.ai_models import AIModelManager
 
 pytestmark = pytest.mark.gpu
@@ -34,3 +35,10 @@ async def test_equal_seeds_give_equal_bytes_on_one_card(cards: int) -> None:
             await manager.generate_images_batch(["smiling"] * 2, seed=1) for _ in range(2)
         ]
     assert [r["image_data"] for r in first] == [r["image_data"] for r in again]
+
+
+def test_the_driver_tells_how_full_every_card_is(cards: int) -> None:
+    devices = resolve_devices("cuda")
+    found = read_cards(devices)
+    assert set(found) == {device.name for device in devices}
+    assert all(0 <= card.used_bytes <= card.total_bytes for card in found.values())

@@ -13,6 +13,7 @@ from backend.config import Settings
 
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 PROBLEM_TYPE = "application/problem+json"
+LINES = "application/x-ndjson"
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,7 @@ def test_every_promised_route_is_there(document: dict[str, Any]) -> None:
     assert {name for name, _ in operations(document)} == {
         "GET /healthz",
         "GET /readyz",
+        "GET /metrics",
         "POST /api/v1/personas",
         "GET /api/v1/personas",
         f"GET {base}",
@@ -55,6 +57,14 @@ def test_every_promised_route_is_there(document: dict[str, Any]) -> None:
         "POST /api/v1/batches",
         "GET /api/v1/batches",
         "GET /api/v1/batches/{batch_id}",
+        "GET /api/v1/batches/{batch_id}/items",
+        "GET /api/v1/batches/{batch_id}/items/{position}/attempts",
+        "GET /api/v1/batches/{batch_id}/events",
+        "POST /api/v1/batches/{batch_id}/cancel",
+        "POST /api/v1/batches/{batch_id}/pause",
+        "POST /api/v1/batches/{batch_id}/resume",
+        "POST /api/v1/batches/{batch_id}/retry-failed",
+        "POST /api/v1/prompts/preview",
         "GET /api/v1/content",
         "GET /api/v1/content/{content_id}",
         "GET /api/v1/content/{content_id}/image",
@@ -62,6 +72,8 @@ def test_every_promised_route_is_there(document: dict[str, Any]) -> None:
         "GET /api/v1/cloud/spending",
         "GET /api/v1/models",
         "GET /api/v1/devices",
+        "GET /api/v1/devices/{device}/preview",
+        "POST /api/v1/devices/{device}/release",
     }
 
 
@@ -93,9 +105,11 @@ def test_the_frameworks_own_error_form_is_nowhere(document: dict[str, Any]) -> N
 
 def test_required_fields_of_bodies_show_an_example(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
-    for name in ("PersonaCreate", "BatchCreate", "CaptionCreate", "Reason"):
+    for name in ("PersonaCreate", "PromptsPreview", "CaptionCreate", "Reason"):
         for field in schemas[name]["required"]:
             assert schemas[name]["properties"][field].get("examples"), f"{name}.{field}"
+    for field in ("prompts", "template"):
+        assert schemas["BatchCreate"]["properties"][field].get("examples"), field
 
 
 def test_an_unknown_field_is_refused_by_every_body(document: dict[str, Any]) -> None:
@@ -112,7 +126,8 @@ def _faults(operation: dict[str, Any]) -> list[str]:
     if not fine:
         faults.append("no success")
     for status, response in fine.items():
-        schemas = [media.get("schema") for media in response.get("content", {}).values()]
+        media = response.get("content", {}).values()
+        schemas = [one.get("schema") or one.get("itemSchema") for one in media]
         if status != "204" and not (schemas and all(schemas)):
             faults.append(f"{status} has no schema")
     wanted = {"403", "500"} | ({"413", "422"} if "requestBody" in operation else set())
@@ -134,7 +149,9 @@ def _faults(operation: dict[str, Any]) -> list[str]:
 
 
 def _bodies(document: dict[str, Any], operation: dict[str, Any]) -> list[dict[str, Any]]:
-    (content,) = operation["requestBody"]["content"].values()
+    contents = dict(operation["requestBody"]["content"])
+    assert contents.pop(LINES, {"schema": {"type": "string"}})["schema"]["type"] == "string"
+    (content,) = contents.values()
     schema = content["schema"]
     if "properties" in schema:
         return [schema]

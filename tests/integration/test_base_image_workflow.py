@@ -33,6 +33,7 @@ from tests.fixtures.base_images import (
     picture,
     use_solid_engine,
 )
+from tests.fixtures.batches import run
 
 Act = Callable[[Studio, str, Actor], Any]
 
@@ -300,7 +301,7 @@ async def test_revoking_consent_unlocks_and_halts_generation(studio: Studio) -> 
     consent = ConsentCreate(real_person=True, person="Ida", granted_by="Ida herself")
     persona_id = await approved(studio, consent=consent)
     batch = await studio.batches.create(persona_id, [f"sleep:0.3 {i}" for i in range(8)])
-    running = asyncio.ensure_future(studio.batches.run(batch.batch.id))
+    running = asyncio.ensure_future(run(studio, batch.batch.id))
     await asyncio.sleep(0.7)
     (given,) = (await studio.base_images.show(persona_id)).consents
     with pytest.raises(Forbidden):
@@ -333,7 +334,7 @@ async def test_an_expired_consent_shows_nobody_any_more(studio: Studio) -> None:
         await session.execute(update(ConsentModel).values(expires_at=now()))
     with pytest.raises(Conflict, match="expired"):
         await studio.batches.create(persona_id, ["a wall"])
-    done = await studio.batches.run(batch.batch.id)
+    done = await run(studio, batch.batch.id)
     assert "expired" in (done.items[0].error or {})["message"]
     late = ConsentCreate(expires_at=now())
     with pytest.raises(InvalidRequest, match="expires_at"):
@@ -344,18 +345,18 @@ async def test_unlocking_halts_a_batch_and_a_new_approval_lets_it_go_on(studio: 
     persona_id = await approved(studio)
     batch = await studio.batches.create(persona_id, ["a wall"])
     await studio.base_images.unlock(persona_id, "new hair", actor=APPROVER)
-    done = await studio.batches.run(batch.batch.id)
+    done = await run(studio, batch.batch.id)
     assert done.counts[ItemState.FAILED] == 1
     await studio.base_images.approve(persona_id, 1, actor=APPROVER, likeness_attestation=True)
     await studio.batches.retry_failed(batch.batch.id)
-    assert (await studio.batches.run(batch.batch.id)).counts[ItemState.DONE] == 1
+    assert (await run(studio, batch.batch.id)).counts[ItemState.DONE] == 1
 
 
 async def test_a_halted_batch_renders_nothing(studio: Studio) -> None:
     persona_id = await approved(studio)
     batch = await studio.batches.create(persona_id, ["die"])  # rendering it would kill the worker
     await studio.base_images.unlock(persona_id, "new hair", actor=APPROVER)
-    (item,) = (await studio.batches.run(batch.batch.id)).items
+    (item,) = (await run(studio, batch.batch.id)).items
     assert (item.error or {})["code"] == "conflict"
     assert item.attempts == 1
 

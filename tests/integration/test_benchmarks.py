@@ -30,7 +30,7 @@ def run(name: str, *options: str) -> dict[str, Any]:
 def test_pool_scaling_compares_slots_with_bare_loops() -> None:
     pytest.importorskip("torch")
     pytest.importorskip("diffusers")
-    figures = run("pool_scaling", "--images", "2")["figures"]
+    figures = run("pool_scaling", "--images", "2", "--bare")["figures"]
     ways = {"gator_1_slot", "gator_2_slots", "bare_1_process", "bare_2_processes"}
     assert figures["images_per_s"].keys() == ways
     assert all(speed.keys() == SPREAD for speed in figures["images_per_s"].values())
@@ -49,6 +49,24 @@ def test_pool_scaling_compares_slots_with_bare_loops() -> None:
         "bare processes": 2,
     }
     assert figures["parent_without_torch"]
+
+
+def test_determinism_tells_what_changes_bytes_and_what_does_not() -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("diffusers")
+    ways = run("determinism", "--pictures", "2")["figures"]["ways"]
+    strict = ("again, its words kept", "backwards", "a fresh engine")
+    assert all(ways[way]["equal_share"] == 1 for way in strict)
+    assert ways.keys() == {*strict, *(f"micro-batch {n}" for n in (2, 4, 8)), "2 threads"}
+    assert all(found["max_difference"] <= 2 for found in ways.values())
+
+
+def test_queue_cost_is_measured_on_both_databases() -> None:
+    figures = run("queue_cost", "--sizes", "64", "128")["figures"]
+    assert figures.keys() == {"sqlite", "postgresql"}
+    for by_size in figures.values():
+        assert by_size.keys() == {"64", "128"}
+        assert all(cost["median_us"] > 0 for cost in by_size.values())
 
 
 def test_cli_startup_is_timed_against_a_bare_app() -> None:
@@ -84,3 +102,24 @@ def test_the_migration_is_timed_against_a_bare_alter_table() -> None:
     for database in ("SQLite", "PostgreSQL"):
         assert len(figures[database]["seconds"]) == 4
         assert all(ratio.keys() == SPREAD for ratio in figures[database]["ratio_to_bare"].values())
+
+
+def test_prompt_sets_are_drawn_and_gone_through() -> None:
+    figures = run("prompt_sets", "--prompts", "200")["figures"]
+    assert figures["texts"].keys() == {"choices", "wildcards"}
+    for text in figures["texts"].values():
+        assert int(text["count"]) > 200
+        assert {"drawn", "gone through"} <= text["prompts_per_s"].keys()
+    assert figures["same_sets"] is not False
+
+
+def test_the_simulated_pool_answers_its_three_questions() -> None:
+    figures = run("pool_simulated", "--devices", "2", "--items", "4")["figures"]
+    assert figures["share_of_n_over_t"].keys() == {"1", "2"}
+    assert all(0 < share <= 1.05 for share in figures["share_of_n_over_t"].values())
+    assert (
+        0.99
+        <= figures["makespan_over_least"]["speeds known"]
+        < figures["makespan_over_least"]["modulo"]
+    )
+    assert all(found["loads"] >= found["least"] for found in figures["loads"].values())

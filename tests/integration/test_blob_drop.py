@@ -19,6 +19,7 @@ from backend.repositories.base_images import BaseImageRepository
 from backend.repositories.blob_references import BlobReferences
 from backend.services.blob_drop import drop_unreferenced
 from backend.storage.blobs import BlobStore
+from tests.fixtures.batches import run
 
 DRAWN = {"model": "illustrated", "width": 256, "height": 256}
 
@@ -40,7 +41,7 @@ async def persona_with(studio: Studio, name: str, *colours: str) -> str:
 async def with_content(studio: Studio, persona_id: str) -> None:
     await studio.base_images.approve(persona_id, None, actor=LOCAL_OWNER, likeness_attestation=True)
     view = await studio.batches.create(persona_id, ["a harbour"], seed=3, captions=False, **DRAWN)
-    await studio.batches.run(view.batch.id)
+    await run(studio, view.batch.id)
 
 
 async def held(studio: Studio) -> set[str]:

@@ -31,6 +31,8 @@ from backend.imaging.types import EngineContext, GeneratedImage, ImageRequest, M
 from backend.models.persona import PersonaCreate
 from backend.services.ai_models import AIModelManager
 from tests.fixtures import tiny_adapters, tiny_models
+from tests.fixtures.batches import run
+from tests.fixtures.rendering import rendered
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning:diffusers.*"),
@@ -69,7 +71,7 @@ def fresh(device_id: int = 0) -> DiffusionEngine:
 def drawing(engine: DiffusionEngine, card: ModelCard) -> Draw:
     def draw(*names: tuple[str, float], **options: Any) -> GeneratedImage:
         request = ImageRequest.from_call("a", {"seed": 1, "adapters": names, **SMALL, **options})
-        return engine.generate(request, card)
+        return rendered(engine, request, card)
 
     return draw
 
@@ -280,7 +282,7 @@ def test_a_name_is_never_a_path(card: ModelCard, name: Any) -> None:
     if isinstance(name, str):
         assert find_adapter(name, card) is None
         with pytest.raises(ModelNotAvailable):
-            fresh().generate(ImageRequest("a", 1, adapters=((name, 1.0),)), card)
+            rendered(fresh(), ImageRequest("a", 1, adapters=((name, 1.0),)), card)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +367,7 @@ async def test_a_personas_pictures_are_made_with_its_adapters(root: Path, tmp_pa
         assert made["Mira"].sha256 != made["Nora"].sha256
 
         batch = await studio.batches.create("Mira", ["a", "b"], seed=1, captions=False, **SMALL)
-        done = await studio.batches.run(batch.batch.id)
+        done = await run(studio, batch.batch.id)
         contents = [await studio.contents.get(str(item.content_id)) for item in done.items]
         assert [content.receipt["adapters"] for content in contents] == [film, film]
 

@@ -30,6 +30,7 @@ from backend.models.persona import PersonaCreate
 from backend.services.ai_models import AIModelManager
 from tests.fixtures import tiny_adapters, tiny_models
 from tests.fixtures.images_endpoint import inline, listening, png
+from tests.fixtures.rendering import rendered
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning:diffusers.*"),
@@ -55,7 +56,7 @@ def engine() -> DiffusionEngine:
 @pytest.fixture(scope="module")
 def reference(engine: DiffusionEngine) -> bytes:
     asked = ImageRequest.from_call("smiling, green background", {"seed": 5, "identity": "Noor"})
-    return engine.generate(asked, PORTRAIT).image_data
+    return rendered(engine, asked, PORTRAIT).image_data
 
 
 def request_of(**options: Any) -> ImageRequest:
@@ -83,22 +84,24 @@ def distance(one: bytes, other: bytes) -> float:
 def test_a_picture_stays_near_its_reference(engine: DiffusionEngine, reference: bytes) -> None:
     def from_reference(strength: float, seed: int) -> float:
         request = request_of(seed=seed, reference=reference, strength=strength)
-        return distance(engine.generate(request, PORTRAIT).image_data, reference)
+        return distance(rendered(engine, request, PORTRAIT).image_data, reference)
 
     for seed in (77, 78, 79):
-        unrelated = distance(engine.generate(request_of(seed=seed), PORTRAIT).image_data, reference)
+        unrelated = distance(
+            rendered(engine, request_of(seed=seed), PORTRAIT).image_data, reference
+        )
         near, default, far = (from_reference(strength, seed) for strength in (0.3, 0.6, 0.9))
         assert 0 < near < default < far
         assert default < 0.75 * unrelated, (near, default, far, unrelated)
 
 
 def test_a_reference_leaves_nothing_behind(engine: DiffusionEngine, reference: bytes) -> None:
-    plain = engine.generate(request_of(seed=6), PORTRAIT)
+    plain = rendered(engine, request_of(seed=6), PORTRAIT)
     asked = request_of(seed=6, reference=reference)
-    first = engine.generate(asked, PORTRAIT)
-    between = engine.generate(request_of(seed=6), PORTRAIT)
-    again = engine.generate(asked, PORTRAIT)
-    fresh = build(EngineContext(1, "cpu:1", "cpu", 1)).generate(asked, PORTRAIT)
+    first = rendered(engine, asked, PORTRAIT)
+    between = rendered(engine, request_of(seed=6), PORTRAIT)
+    again = rendered(engine, asked, PORTRAIT)
+    fresh = rendered(build(EngineContext(1, "cpu:1", "cpu", 1)), asked, PORTRAIT)
     assert first.image_data == again.image_data == fresh.image_data
     assert plain.image_data == between.image_data != first.image_data
     assert plain.receipt["model_fingerprint"] == first.receipt["model_fingerprint"]
@@ -111,7 +114,7 @@ def test_schedulers_begin_in_the_midst_and_forget_it(
     plain = request_of(scheduler=scheduler, num_inference_steps=4)
     started = request_of(scheduler=scheduler, num_inference_steps=4, reference=reference)
     asked = (plain, started, plain, started)
-    first, second, third, fourth = (engine.generate(r, PORTRAIT).image_data for r in asked)
+    first, second, third, fourth = (rendered(engine, r, PORTRAIT).image_data for r in asked)
     assert (first, second) == (third, fourth)
     assert first != second
 
@@ -121,7 +124,7 @@ def test_the_receipt_names_the_reference_and_stays_json(
 ) -> None:
     import hashlib
 
-    image = engine.generate(request_of(reference=reference), PORTRAIT)
+    image = rendered(engine, request_of(reference=reference), PORTRAIT)
     receipt = json.loads(json.dumps(dict(image.receipt)))
     assert receipt["reference"] == {
         "sha256": hashlib.sha256(reference).hexdigest(),
@@ -130,7 +133,7 @@ def test_the_receipt_names_the_reference_and_stays_json(
     }
     assert receipt["pipeline"] == "StableDiffusionImg2ImgPipeline"
     assert (receipt["width"], receipt["height"]) == (image.width, image.height) == (128, 128)
-    assert "reference" not in engine.generate(request_of(), PORTRAIT).receipt
+    assert "reference" not in rendered(engine, request_of(), PORTRAIT).receipt
 
 
 @pytest.mark.parametrize(("pipeline", "save"), FAMILIES.items())
@@ -140,7 +143,7 @@ def test_every_family_starts_from_a_picture_and_shares_its_weights(
     [card] = discover([save(tmp_path / "mine")], [])
 
     def made(**options: Any) -> GeneratedImage:
-        return engine.generate(request_of(**SMALL, **options), card)
+        return rendered(engine, request_of(**SMALL, **options), card)
 
     plain, first, other = made(), made(reference=noise()), made(reference=noise(seed=2))
     again, after = made(reference=noise()), made()
@@ -161,7 +164,7 @@ def test_a_family_without_image_to_image_says_so(tmp_path: Path, engine: Diffusi
     index.write_text(json.dumps(values))
     [card] = discover([folder], [])
     with pytest.raises(UnsupportedTask, match="no image-to-image pipeline for StableDiffusionSAG"):
-        engine.generate(request_of(reference=noise(), **SMALL), card)
+        rendered(engine, request_of(reference=noise(), **SMALL), card)
 
 
 def test_a_distilled_models_single_step_is_raised_and_a_requests_is_refused(
@@ -169,12 +172,12 @@ def test_a_distilled_models_single_step_is_raised_and_a_requests_is_refused(
 ) -> None:
     [card] = discover([tiny_models.save_stable_diffusion(tmp_path / "sd-turbo")], [])
     size = {"width": 64, "height": 64}
-    made = engine.generate(request_of(reference=noise(), **size), card)
+    made = rendered(engine, request_of(reference=noise(), **size), card)
     assert (card.num_inference_steps, made.receipt["num_inference_steps"]) == (1, 2)
     asked = request_of(reference=noise(), num_inference_steps=3, strength=0.3)
     for refused in (
         lambda: choose_model(asked, [PORTRAIT]),
-        lambda: engine.generate(asked, PORTRAIT),
+        lambda: rendered(engine, asked, PORTRAIT),
     ):
         with pytest.raises(UnsupportedTask, match=r"3 step\(s\) at strength 0.3.* at least 4"):
             refused()
@@ -228,10 +231,10 @@ def bomb(width: int, height: int) -> bytes:
 def test_a_damaged_or_oversized_reference_fails_alone(
     engine: DiffusionEngine, data: bytes, why: str
 ) -> None:
-    plain = engine.generate(request_of(), PORTRAIT)
+    plain = rendered(engine, request_of(), PORTRAIT)
     with pytest.raises(InvalidRequest, match=f"reference: .*{why}"):
-        engine.generate(request_of(reference=data), PORTRAIT)
-    assert engine.generate(request_of(), PORTRAIT).image_data == plain.image_data
+        rendered(engine, request_of(reference=data), PORTRAIT)
+    assert rendered(engine, request_of(), PORTRAIT).image_data == plain.image_data
 
 
 @pytest.mark.parametrize(
@@ -268,12 +271,12 @@ def test_an_ip_adapter_is_used_where_the_model_has_one(
     engine: DiffusionEngine, with_ip_adapter: ModelCard
 ) -> None:
     def made(**options: Any) -> GeneratedImage:
-        return engine.generate(request_of(**SMALL, **options), with_ip_adapter)
+        return rendered(engine, request_of(**SMALL, **options), with_ip_adapter)
 
     plain, first = made(), made(reference=noise())
     other, again, after = made(reference=noise(seed=2)), made(reference=noise()), made()
     bare = replace(with_ip_adapter, name="bare", ip_adapter="")
-    never = engine.generate(request_of(**SMALL), bare)
+    never = rendered(engine, request_of(**SMALL), bare)
     assert plain.image_data == after.image_data == never.image_data
     assert first.image_data == again.image_data != other.image_data
     assert first.image_data != plain.image_data
@@ -284,7 +287,7 @@ def test_an_ip_adapter_is_used_where_the_model_has_one(
     assert plain.receipt["model_fingerprint"] == never.receipt["model_fingerprint"]
     assert first.receipt["pipeline"] == "StableDiffusionPipeline"
     single = {**SMALL, "num_inference_steps": 1, "strength": 0.01}  # no step is skipped
-    assert engine.generate(request_of(reference=noise(), **single), with_ip_adapter)
+    assert rendered(engine, request_of(reference=noise(), **single), with_ip_adapter)
 
 
 @pytest.mark.parametrize(
@@ -303,11 +306,11 @@ def test_a_damaged_ip_adapter_is_named_and_the_model_goes_on(
     folder = tiny_models.save_stable_diffusion(tmp_path / "damaged")
     damage(tiny_adapters.save_ip_adapter(folder))
     [card] = discover([folder], [])
-    plain = engine.generate(request_of(**SMALL), card)
+    plain = rendered(engine, request_of(**SMALL), card)
     for _ in range(2):
         with pytest.raises(ModelLoadFailed, match="IP-Adapter of 'damaged' did not load"):
-            engine.generate(request_of(reference=noise(), **SMALL), card)
-    assert engine.generate(request_of(**SMALL), card).image_data == plain.image_data
+            rendered(engine, request_of(reference=noise(), **SMALL), card)
+    assert rendered(engine, request_of(**SMALL), card).image_data == plain.image_data
 
 
 # Who can

@@ -20,6 +20,7 @@ from backend.models.account import Actor, Role
 from backend.models.batch import ItemState
 from backend.models.persona import PersonaCreate, PersonaUpdate
 from backend.services.persona_service import persona_as_toml, read_persona_file
+from tests.fixtures.batches import run
 from tests.fixtures.solid_engine import CARD
 
 ANN = Actor("ann", Role.EDITOR)
@@ -144,7 +145,7 @@ async def test_a_batch_ends_with_a_picture_or_an_error_for_every_prompt(studio: 
     prompts = ["a red wall", "fail", "x" * 10_000, "   ", "nul\0here", "lone \ud800", "a blue door"]
     view = await studio.batches.create(persona_id, prompts, seed=11)
     assert view.counts[ItemState.FAILED] == 4
-    view = await studio.batches.run(view.batch.id)
+    view = await run(studio, view.batch.id)
     assert [item.state for item in view.items] == [
         "done", "failed", "failed", "failed", "failed", "failed", "done",
     ]  # fmt: skip
@@ -161,7 +162,7 @@ async def test_a_batch_ends_with_a_picture_or_an_error_for_every_prompt(studio: 
 async def test_each_picture_has_a_caption_pinned_to_the_approved_version(studio: Studio) -> None:
     persona_id = await approved(studio)
     view = await studio.batches.create(persona_id, ["a red wall", "a blue door"], seed=1)
-    view = await studio.batches.run(view.batch.id)
+    view = await run(studio, view.batch.id)
     contents = [await studio.contents.get(str(item.content_id)) for item in view.items]
     assert [content.base_version for content in contents] == [1, 1]
     assert [content.caption_origin for content in contents] == ["template", "template"]
@@ -183,7 +184,7 @@ async def test_pictures_keep_the_approved_look_whatever_the_persona_is_called(
         batch = await studio.batches.create(
             persona.id, ["with green hair", "in a park"], model="illustrated", captions=False
         )
-        batch = await studio.batches.run(batch.batch.id)
+        batch = await run(studio, batch.batch.id)
         contents = [await studio.contents.get(str(item.content_id)) for item in batch.items]
     look = view.versions[0].look
     assert len(look) == 6
@@ -221,19 +222,19 @@ async def test_a_batch_that_was_cut_off_goes_on_and_makes_nothing_twice(studio: 
     view = await studio.batches.create(persona_id, [f"sleep:0.2 {i}" for i in range(8)], seed=2)
     three_done, finished = asyncio.Event(), []
 
-    def advance() -> None:
-        finished.append(1)
-        if len(finished) == 3:
+    def advance(stage: str) -> None:
+        finished.append(stage)
+        if finished.count("images") == 3:
             three_done.set()
 
-    run = asyncio.ensure_future(studio.batches.render(view.batch.id, advance))
+    running = asyncio.ensure_future(studio.runner.run_until_finished([view.batch.id], advance))
     await three_done.wait()
-    run.cancel()
-    await asyncio.gather(run, return_exceptions=True)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
     before = await studio.batches.show(view.batch.id)
     done = {item.id: item.content_id for item in before.items if item.content_id}
     assert 3 <= len(done) < 8
-    after = await studio.batches.run(view.batch.id)
+    after = await run(studio, view.batch.id)
     assert after.counts[ItemState.DONE] == 8
     assert {item.id: item.content_id for item in after.items if item.id in done} == done
     assert (await studio.contents.page(persona_id=persona_id, limit=50))[1] == 8
@@ -242,7 +243,7 @@ async def test_a_batch_that_was_cut_off_goes_on_and_makes_nothing_twice(studio: 
 async def test_a_lost_worker_costs_a_second_attempt_and_then_an_error(studio: Studio) -> None:
     persona_id = await approved(studio)
     view = await studio.batches.create(persona_id, ["die", "fine"], seed=2)
-    view = await studio.batches.run(view.batch.id)
+    view = await run(studio, view.batch.id)
     assert [item.state for item in view.items] == ["failed", "done"]
     assert view.items[0].attempts == 2
     assert (view.items[0].error or {})["code"] == "device_lost"
@@ -251,8 +252,8 @@ async def test_a_lost_worker_costs_a_second_attempt_and_then_an_error(studio: St
 async def test_two_runs_of_one_batch_make_every_picture_once(studio: Studio) -> None:
     persona_id = await approved(studio)
     view = await studio.batches.create(persona_id, [f"sleep:0.05 {i}" for i in range(12)], seed=2)
-    await asyncio.gather(*(studio.batches.render(view.batch.id) for _ in range(2)))
-    view = await studio.batches.run(view.batch.id)
+    await asyncio.gather(*(run(studio, view.batch.id) for _ in range(2)))
+    view = await run(studio, view.batch.id)
     assert view.counts[ItemState.DONE] == 12
     assert (await studio.contents.page(persona_id=persona_id, limit=1))[1] == 12
 
@@ -260,7 +261,7 @@ async def test_two_runs_of_one_batch_make_every_picture_once(studio: Studio) -> 
 async def test_deleting_a_persona_takes_its_rows_along(studio: Studio) -> None:
     persona_id = await approved(studio)
     view = await studio.batches.create(persona_id, ["a"], seed=2)
-    await studio.batches.run(view.batch.id)
+    await run(studio, view.batch.id)
     await studio.personas.delete(persona_id)
     with pytest.raises(NotFound):
         await studio.personas.find(persona_id)

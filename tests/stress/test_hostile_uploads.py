@@ -152,11 +152,14 @@ LONG = (
 )
 
 
-@pytest.mark.parametrize("kind", SHORT + LONG)
-def test_the_largest_pictures_leave_the_machine_its_memory(kind: str, rounds: Any) -> None:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "kind" in metafunc.fixturenames:
+        stress = metafunc.config.getoption("--stress")
+        metafunc.parametrize("kind", SHORT + LONG if stress else SHORT)
+
+
+def test_the_largest_pictures_leave_the_machine_its_memory(kind: str) -> None:
     """Server and decoder together, the one's peak and the other's."""
-    if kind in LONG and not rounds(False, True):
-        pytest.skip("the long form takes all kinds")
     data = largest(kind)
     assert len(data) <= MAX_UPLOAD_BYTES
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,11 +13,26 @@ from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 from starlette.types import Message, Receive, Scope, Send
 
-from backend.api import base_image_views, base_images, batches, content, personas, system
+from backend.api import (
+    base_image_views,
+    base_images,
+    batches,
+    content,
+    devices,
+    events,
+    metrics,
+    personas,
+    prompts,
+    system,
+)
+from backend.api.batch_body import MAX_LINES_BYTES
+from backend.api.batch_schemas import BatchCreate
+from backend.api.events import on_exit_signals
+from backend.api.metrics import Metrics
 from backend.api.middleware import BodyLimit, LocalGuard, RequestContext
 from backend.api.multipart import MAX_FILE_BYTES, OVERHEAD_BYTES
 from backend.api.problems import Problem, install_handlers
-from backend.api.runner import BatchRunner
+from backend.api.runner import running
 from backend.bootstrap import open_studio
 from backend.config import Settings, load_settings
 from backend.errors import GatorError
@@ -32,6 +48,7 @@ LARGER_BODIES = (
         re.compile(r"/api/v1/personas/[^/]+/base-image/upload"),
         MAX_FILE_BYTES + OVERHEAD_BYTES,
     ),
+    (re.compile(r"/api/v1/batches"), MAX_LINES_BYTES),
 )
 TAGS = [
     {"name": "personas", "description": "Who is shown and who speaks."},
@@ -41,12 +58,25 @@ TAGS = [
         "description": "Many prompts, each of which ends as a picture or an error.",
     },
     {"name": "content", "description": "Finished pictures, and captions."},
-    {"name": "system", "description": "Health, models and devices."},
+    {"name": "system", "description": "Health, models, devices and figures."},
 ]
 
 
+_ROOMS = (
+    personas,
+    base_image_views,
+    base_images,
+    batches,
+    events,
+    prompts,
+    content,
+    system,
+    devices,
+)
+
+
 class GatorApi(FastAPI):
-    """FastAPI with the one schema of problems in its document, and a start that fails in words."""
+    """FastAPI with problems and bodies in its document, and a start that fails in words."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve; a studio that refuses to open is told of by its message, not by a traceback."""
@@ -64,8 +94,9 @@ class GatorApi(FastAPI):
         document = super().openapi()
         schemas = document["components"]["schemas"]
         if "Problem" not in schemas:
-            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas |= problem.pop("$defs", {}) | {"Problem": problem}
+            for model in (Problem, BatchCreate):  # those that no route's signature names
+                schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas |= schema.pop("$defs", {}) | {model.__name__: schema}
         return document
 
 
@@ -84,10 +115,12 @@ def create_app(settings: Settings) -> FastAPI:
             except GatorError as exc:
                 app.state.refusal = exc.message
                 raise
-            runner = BatchRunner(studio)
-            app.state.studio, app.state.runner = studio, runner
-            stack.push_async_callback(runner.stop)
-            await runner.start()
+            app.state.studio = studio
+            app.state.stopping = asyncio.Event()
+            app.state.metrics = Metrics(system.VERSION)
+            studio.models.observe(app.state.metrics.observe)
+            await stack.enter_async_context(running(studio))
+            stack.enter_context(on_exit_signals(app.state.stopping.set))
             yield
 
     app = GatorApi(
@@ -106,9 +139,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     install_handlers(app)
     v1 = APIRouter(prefix="/api/v1")
-    for module in (personas, base_image_views, base_images, batches, content, system):
+    for module in _ROOMS:
         v1.include_router(module.router)
     app.include_router(system.root)
+    app.include_router(metrics.router)
     app.include_router(v1)
     return app
 

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request
 
-from backend.api.runner import BatchRunner
 from backend.bootstrap import LOCAL_OWNER, Studio
 from backend.errors import NotFound
 from backend.imaging.devices import Device
@@ -28,12 +27,6 @@ def studio(request: Request) -> Studio:
     return found
 
 
-def runner(request: Request) -> BatchRunner:
-    """Return what runs batches in the background."""
-    found: BatchRunner = request.app.state.runner
-    return found
-
-
 def actor() -> account.Actor:
     """Return who acts: the local owner, until there are accounts."""
     return LOCAL_OWNER
@@ -45,7 +38,6 @@ def request_id(request: Request) -> str:
 
 
 OpenStudio = Annotated[Studio, Depends(studio)]
-Runner = Annotated[BatchRunner, Depends(runner)]
 Actor = Annotated[account.Actor, Depends(actor)]
 RequestId = Annotated[str, Depends(request_id)]
 

@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from http import HTTPStatus
 from urllib.parse import SplitResult, urlsplit
 
 import structlog
@@ -120,7 +121,7 @@ class BodyLimit:
             return
         limit = next((n for path, n in self._larger if path.fullmatch(scope["path"])), None)
         limit = self._limit_bytes if limit is None else limit
-        send = _lingering(receive, send)
+        receive, send = _lingering(receive, send)
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared[:20]) > limit:
             await _refuse(_too_large(limit), scope, receive, send)
@@ -139,26 +140,29 @@ class BodyLimit:
         await self._app(scope, counted, send)
 
 
-def _lingering(receive: Receive, send: Send) -> Send:
-    """Let a client that is still sending read its 413, before the connection is closed.
+def _lingering(receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Let a client that is still sending read its refusal, before the connection is closed.
 
     The answer goes out at once. What still comes is thrown away for a while, since a connection
     that is closed with bytes unread is reset, and the answer may be lost with it.
     """
-    refused = False
+    refused = ended = False
+
+    async def receiving() -> Message:
+        nonlocal ended
+        message = await receive()
+        ended = message["type"] != "http.request" or not message.get("more_body")
+        return message
 
     async def rest() -> None:
         size = 0
-        while size <= LINGER_BYTES:
-            message = await receive()
-            size += len(message.get("body", b""))
-            if message["type"] != "http.request" or not message.get("more_body"):
-                return
+        while size <= LINGER_BYTES and not ended:
+            size += len((await receiving()).get("body", b""))
 
     async def sending(message: Message) -> None:
         nonlocal refused
         if message["type"] == "http.response.start":
-            refused = message["status"] == TooLarge.http_status
+            refused = message["status"] >= HTTPStatus.BAD_REQUEST and not ended
         if refused and message["type"] == "http.response.body" and not message.get("more_body"):
             await send({**message, "more_body": True})
             with suppress(TimeoutError):
@@ -167,7 +171,7 @@ def _lingering(receive: Receive, send: Send) -> Send:
             message = {"type": "http.response.body", "body": b""}
         await send(message)
 
-    return sending
+    return receiving, sending
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -16,7 +16,6 @@ from pydantic import (
 from backend.imaging.types import PROMPT_LIMIT, SEED_LIMIT, SIDE_LIMIT
 from backend.models.base_image import MAX_CANDIDATES, ConsentCreate
 from backend.models.persona import CleanText, Words
-from backend.services.batch_service import MAX_ITEMS
 
 T = TypeVar("T")
 
@@ -154,44 +153,6 @@ class Reason(RequestBody):
     reason: Words = Field(examples=["the hair is too dark"])
 
 
-class BatchCreate(RequestBody):
-    """A batch of pictures of one persona."""
-
-    persona_id: str = Field(examples=["0b8f4c8e-6a1d-4a39-9c55-0a7d7c1f6a11"])
-    prompts: list[AnyText] = Field(
-        min_length=1,
-        max_length=MAX_ITEMS,
-        description="One picture each. A prompt that cannot be drawn from becomes a failed item.",
-        examples=[["in a sunlit workshop", "at a street market, smiling"]],
-    )
-    seed: Seed | None = Field(
-        None, description="The batch's; each item's own is hashed from it. Drawn if left out."
-    )
-    captions: bool = Field(True, description="Whether each picture gets a caption.")
-    model: ModelName | None = None
-    width: Side | None = None
-    height: Side | None = None
-    num_inference_steps: Steps | None = None
-    guidance_scale: Guidance | None = None
-    negative_prompt: Prompt | None = None
-    scheduler: ModelName | None = Field(None, examples=["ddim"])
-
-
-class BatchSummary(BaseModel):
-    """A batch without its items."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: str
-    persona_id: str | None
-    base_version: int | None
-    seed: int
-    options: dict[str, Any]
-    captions: bool
-    created_at: datetime
-    finished_at: datetime | None
-
-
 class CaptionCreate(RequestBody):
     """Captions to be written in a persona's voice."""
 
@@ -245,16 +206,6 @@ class ModelResponse(BaseModel):
     max_side: int
     family: str
     credit: str
-
-
-class DeviceResponse(BaseModel):
-    """A place that makes one image at a time; its worker starts with the first image."""
-
-    name: str = Field(examples=["cpu:0"])
-    kind: str
-    device_id: int
-    worker_pid: int | None
-    worker_peak_rss_bytes: int | None
 
 
 class Health(BaseModel):

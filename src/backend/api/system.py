@@ -12,9 +12,9 @@ from starlette.responses import RedirectResponse
 
 from backend.api.dependencies import OpenStudio, count_devices
 from backend.api.problems import problems
-from backend.api.schemas import DeviceResponse, Health, Listing, ModelResponse, Readiness
+from backend.api.schemas import Health, Listing, ModelResponse, Readiness
 from backend.bootstrap import Studio
-from backend.errors import ConfigurationError, GatorError, NotReady
+from backend.errors import GatorError, NotReady
 from backend.models.spending import CloudSpendingResponse
 from backend.services.batch_service import MAX_ITEMS
 from backend.services.together import together
@@ -56,23 +56,6 @@ async def readyz(studio: OpenStudio) -> Readiness:
 async def list_models(studio: OpenStudio) -> Listing[ModelResponse]:
     """Return the image models there are, usable or not."""
     return Listing(items=[ModelResponse.model_validate(card) for card in studio.models.cards()])
-
-
-@router.get("/devices", summary="List devices", responses=problems(ConfigurationError, bare=True))
-async def list_devices(studio: OpenStudio) -> Listing[DeviceResponse]:
-    """Return the devices that images are made on, and the workers that are up."""
-    workers = studio.models.worker_stats()
-    items = [
-        DeviceResponse(
-            name=device.name,
-            kind=device.kind,
-            device_id=device.device_id,
-            worker_pid=workers.get(device.name, {}).get("pid"),
-            worker_peak_rss_bytes=workers.get(device.name, {}).get("peak_rss_bytes"),
-        )
-        for device in await count_devices(studio)
-    ]
-    return Listing(items=items)
 
 
 @router.get(

@@ -9,7 +9,20 @@ import sys
 
 import typer
 
-from backend.cli import audit, base_image, blobs, persona, studio, system
+from backend.cli import (
+    audit,
+    base_image,
+    batch,
+    blobs,
+    devices,
+    doctor,
+    persona,
+    prompts,
+    reproduce,
+    studio,
+    system,
+    top,
+)
 from backend.cli.output import report_error
 from backend.errors import ConfigurationError, GatorError, InvalidRequest
 
@@ -24,13 +37,18 @@ app = typer.Typer(
 )
 app.add_typer(persona.app, name="persona")
 app.add_typer(base_image.app, name="base-image")
+app.add_typer(batch.app, name="batch")
+app.add_typer(prompts.app, name="prompts")
 app.add_typer(audit.app, name="audit")
 app.add_typer(blobs.app, name="blobs")
 app.add_typer(system.database, name="db")
 app.command()(studio.demo)
 app.command()(studio.generate)
 app.command()(studio.caption)
-app.command()(system.devices)
+app.command()(reproduce.reproduce)
+app.add_typer(devices.app, name="devices")
+app.command()(top.top)
+app.command()(doctor.doctor)
 app.command()(system.config)
 app.command()(system.serve)
 

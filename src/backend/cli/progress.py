@@ -62,3 +62,7 @@ class StageBars:
     def advance(self, stage: str) -> None:
         """Count one unit of a stage."""
         self._bars.advance(self._tasks[stage])
+
+    def reach(self, stage: str, done: int) -> None:
+        """Say how many units of a stage are done in all."""
+        self._bars.update(self._tasks[stage], completed=done)

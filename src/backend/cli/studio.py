@@ -13,7 +13,7 @@ from backend.cli.persona import PersonaName
 
 if TYPE_CHECKING:
     from backend.bootstrap import Studio
-    from backend.services.batch_service import BatchView
+    from backend.services.batch_service import BatchSummaryView, BatchView
     from backend.services.content_generation_service import CaptionResult
 
 Model = Annotated[str | None, typer.Option(help="An image model's name.")]
@@ -83,6 +83,7 @@ def generate(
 ) -> None:
     """Render a batch of prompts for a persona with an approved base image."""
     from backend.cli.running import in_studio
+    from backend.models.account import LOCAL_OWNER
     from backend.services.demo import read_prompts
 
     asked = [*(prompts or []), *(read_prompts(prompt_file) if prompt_file else [])]
@@ -97,7 +98,9 @@ def generate(
 
     async def work(studio: Studio) -> dict[str, Any]:
         if resume:
-            view = await studio.batches.show(resume)
+            view = await studio.batches.summary(resume)
+            if view.batch.state == "paused":
+                view = await studio.batches.resume(resume, actor=LOCAL_OWNER)
         else:
             view = await studio.batches.create(
                 persona, asked, seed=seed, captions=captions, **options
@@ -113,19 +116,23 @@ def generate(
         raise typer.Exit(1)
 
 
-async def _render(studio: Studio, view: BatchView, folder: Path | None) -> dict[str, Any]:
+async def _render(studio: Studio, asked: BatchSummaryView, folder: Path | None) -> dict[str, Any]:
     from backend.cli.progress import StageBars
+    from backend.errors import Conflict
     from backend.models.batch import ItemState
 
-    print_note(f"batch {view.batch.id}; if stopped, `--resume {view.batch.id}` goes on")
+    batch = asked.batch
+    print_note(f"batch {batch.id}; if stopped, `--resume {batch.id}` goes on")
     with StageBars() as bars:
-        waiting = view.counts[ItemState.QUEUED] + view.counts[ItemState.RUNNING]
-        bars.start("images", waiting)
-        await studio.batches.render(view.batch.id, lambda: bars.advance("images"))
-    await studio.batches.caption(view.batch.id)
-    view = await studio.batches.show(view.batch.id)
+        bars.start("images", asked.counts[ItemState.QUEUED] + asked.counts[ItemState.RUNNING])
+        if batch.captions:
+            bars.start("captions", batch.total - batch.caption_position)
+        await studio.runner.run_until_finished([batch.id], bars.advance)
+    view = await studio.batches.show(batch.id)
+    if view.batch.state == "paused":
+        raise Conflict(f"the batch is paused: {view.batch.state_reason}", {"state": "paused"})
     return {
-        "batch": view.batch.id,
+        "batch": batch.id,
         "items": await _results(studio, view, folder),
         "images": view.counts[ItemState.DONE],
         "errors": view.counts[ItemState.FAILED],

@@ -1,4 +1,4 @@
-"""`gator devices`, `config`, `db` and `serve`: the machine room."""
+"""`gator config`, `db` and `serve`: the machine room."""
 
 from __future__ import annotations
 
@@ -6,32 +6,9 @@ from typing import Annotated
 
 import typer
 
-from backend.cli.output import AsJson, print_fields, print_json, print_line, print_table
+from backend.cli.output import AsJson, print_fields, print_json, print_line
 
 database = typer.Typer(help="The database.", no_args_is_help=True)
-
-
-def devices(as_json: AsJson = False) -> None:
-    """List the devices that images are made on, and the models there are."""
-    from backend.config import load_settings
-    from backend.services.ai_models import AIModelManager
-
-    manager = AIModelManager(load_settings())
-    found = [
-        {"device": d.name, "kind": d.kind, "device_id": d.device_id} for d in manager.devices()
-    ]
-    models = manager.available_models["image"]
-    if as_json:
-        print_json({"devices": found, "models": models})
-        return
-    print_table(("device", "kind"), ((d["device"], d["kind"]) for d in found))
-    print_table(
-        ("model", "kind", "provider", "usable", "size"),
-        (
-            (m["name"], m["kind"], m["provider"], m["loaded"], f"{m['width']}x{m['height']}")
-            for m in models
-        ),
-    )
 
 
 def config(as_json: AsJson = False) -> None:

@@ -45,19 +45,22 @@ def count_gpus() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-def resolve_devices(setting: str, *, cpu_slots: int = 1) -> tuple[Device, ...]:
+def resolve_devices(
+    setting: str, *, cpu_slots: int = 1, gpus: int | None = None
+) -> tuple[Device, ...]:
     """Turn `GATOR_DEVICES` into devices.
 
     Args:
         setting: `auto`, `cpu`, `cpu:N`, `cuda`, or a list such as `cuda:0,cuda:2`.
         cpu_slots: how many CPU slots `auto` gives where there is no GPU.
+        gpus: how many there are, where that is known already; else torch is asked.
 
     Raises:
         ConfigurationError: a card is named that is not here.
     """
     if setting.startswith("cpu"):
         return _cpu(int(setting.partition(":")[2] or 1))
-    gpus = count_gpus()
+    gpus = count_gpus() if gpus is None else gpus
     if setting == "auto":
         return tuple(Device("cuda", i) for i in range(gpus)) or _cpu(cpu_slots)
     named = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Protocol, Self
 
@@ -31,6 +31,11 @@ _PICTURES = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF.{4}WEBP", re.DOTAL
 _UNSPEAKABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 Kind = Literal["diffusion", "illustrated", "cloud"]
+Phase = Literal["load", "compile", "render"]
+
+FORMATS = ("png", "jpeg", "webp", "avif")
+INTERACTIVE = 100
+"""The priority of a single picture that somebody waits for; batches have 0 to 9."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,8 @@ class ImageRequest:
         identity: a stable name of the persona; traits that no words settle are drawn from it.
         look: traits settled by an approved base image; they outrank every word.
         device_id: the home device; another may take the work when it runs dry.
+        format: how the picture is encoded: `png`, `jpeg`, `webp` or `avif`.
+        priority: higher goes first; equal ones in the order in which they came.
         reference: an encoded picture, verified beforehand, that this one starts from.
         strength: how far it may go from its reference, above 0 and below 1.
         adapters: names and weights of the LoRAs that it is made with.
@@ -108,6 +115,8 @@ class ImageRequest:
     appearance: str = ""
     identity: str = ""
     look: Mapping[str, str] = field(default_factory=dict)
+    format: str = "png"
+    priority: int = 0
     reference: bytes | None = field(default=None, repr=False)
     strength: float | None = None
     adapters: tuple[tuple[str, float], ...] = ()
@@ -136,6 +145,18 @@ class ImageRequest:
             )
         return cls(prompt=prompt, **values)
 
+    def record(self) -> dict[str, Any]:
+        """Return what was asked for as plain JSON values, fit for `from_call`.
+
+        A reference is named by its SHA-256; where and when the picture was to be made is left out.
+        """
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _TRANSIENT}
+        if self.reference is not None:
+            values["reference_sha256"] = hashlib.sha256(self.reference).hexdigest()
+        values["look"] = dict(self.look)
+        values["adapters"] = [list(adapter) for adapter in self.adapters]
+        return {name: value for name, value in values.items() if value not in (None, "", {}, [])}
+
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImage:
@@ -146,9 +167,11 @@ class GeneratedImage:
         format: `png`, `jpeg` or `webp`.
         device_id: the host's number of the device that did the work, `None` for a cloud.
         device: its name, such as `cuda:1`, `cpu:0` or the provider's.
-        seconds: wall time by stage: `load`, `render`, `encode`.
+        seconds: wall time by stage: `queue`, `load`, `render`, `encode`.
         receipt: what is needed to make the same bytes again.
         prompt_report: how the words were taken: `understood`, `approximated`, `drawn`, `ignored`.
+        attempts: those that failed before, each with `device`, `started`, `ended` (seconds of the
+            epoch), `code` and `message`.
     """
 
     image_data: bytes
@@ -164,6 +187,7 @@ class GeneratedImage:
     seconds: Mapping[str, float] = field(default_factory=dict)
     receipt: Mapping[str, Any] = field(default_factory=dict)
     prompt_report: Mapping[str, Any] = field(default_factory=dict)
+    attempts: Sequence[Mapping[str, Any]] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields and `status: completed`."""
@@ -202,11 +226,65 @@ class EngineContext:
     cpu_threads: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One picture that is made but not encoded yet.
+
+    Attributes:
+        encode: returns the file; called once, in another thread than the engine's.
+        seconds: wall time by stage, `load` and `render`; the picture's share of a micro-batch.
+    """
+
+    encode: Callable[[], bytes]
+    format: str
+    width: int
+    height: int
+    seed: int
+    kind: Kind
+    seconds: Mapping[str, float]
+    receipt: Mapping[str, Any]
+    prompt_report: Mapping[str, Any]
+
+
+class Watch(Protocol):
+    """Whom an engine tells how far it is; given by the worker."""
+
+    def phase(self, name: Phase) -> None:
+        """Say what begins; after its own limit without a word, the engine counts as hung."""
+        ...
+
+    def step(self, done: int, total: int, preview: Callable[[], bytes] | None = None) -> None:
+        """Say that one denoising step is done.
+
+        Args:
+            done: steps done.
+            total: steps in all.
+            preview: makes a small picture of how far it is; called at most twice a second.
+
+        Raises:
+            RenderCancelled: nobody wants these pictures any more.
+        """
+        ...
+
+
 class Engine(Protocol):
     """What makes images inside a worker; one call at a time."""
 
-    def generate(self, request: ImageRequest, card: ModelCard) -> GeneratedImage:
-        """Make one image."""
+    def render(
+        self, requests: Sequence[ImageRequest], card: ModelCard, watch: Watch
+    ) -> Sequence[Drawn]:
+        """Make a micro-batch: requests that are `like` each other, one picture each, in order.
+
+        Raises:
+            RenderCancelled: as `watch` said.
+            DeviceFault: the device cannot be used by this process any more.
+            DeviceOutOfMemory: it did not fit; the engine is still usable.
+            GatorError: what else was wrong; the engine is still usable.
+        """
+        ...
+
+    def models(self) -> Sequence[str]:
+        """Return the names of the models that are loaded, which cost no loading again."""
         ...
 
 
@@ -226,6 +304,23 @@ class ImageBackend(Protocol):
         ...
 
 
+def like(request: ImageRequest, card: ModelCard) -> str:
+    """Return what two requests share that may be rendered together in one micro-batch."""
+    shared = (
+        card.name,
+        card.source,
+        request.width or card.width,
+        request.height or card.height,
+        request.num_inference_steps or card.num_inference_steps,
+        card.guidance_scale if request.guidance_scale is None else request.guidance_scale,
+        request.scheduler,
+        bool(request.negative_prompt),
+        request.adapters,
+        request.strength,
+    )
+    return repr(shared)
+
+
 def item_seed(batch_seed: int, index: int) -> int:
     """Return the seed of item `index`: a stable hash of the batch's seed and the index."""
     digest = hashlib.sha256(f"gator-item-seed:{batch_seed}:{index}".encode()).digest()
@@ -240,7 +335,9 @@ _NUMBERS: dict[str, tuple[type, float, float]] = {
     "guidance_scale": (float, 0, 50),
     "strength": (float, 0.01, 0.99),
     "device_id": (int, 0, 1023),
+    "priority": (int, 0, INTERACTIVE),
 }
+_TRANSIENT = ("reference", "device_id", "priority", "model")
 _TEXTS = ("negative_prompt", "scheduler", "model", "appearance", "identity")
 
 
@@ -295,15 +392,19 @@ def _faults(values: Mapping[str, Any]) -> list[dict[str, str]]:
             found += _number_faults(name, value)
         elif name in _TEXTS:
             found += _text_faults(name, value)
-        elif name == "reference":
-            found += _reference_faults(value)
-        elif name == "adapters":
-            found += _adapter_faults(value)
+        elif name in _OTHERS:
+            found += _OTHERS[name](value)
         elif not isinstance(value, Mapping):
             found.append(_fault(name, "must be traits by name"))
     if "strength" in values and "reference" not in values:
         found.append(_fault("strength", "has no say without a reference"))
     return found
+
+
+def _format_faults(value: object) -> list[dict[str, str]]:
+    if value in FORMATS:
+        return []
+    return [_fault("format", f"is {value!r}; these are taken: {', '.join(FORMATS)}")]
 
 
 def _reference_faults(value: object) -> list[dict[str, str]]:
@@ -346,3 +447,10 @@ def _number_faults(name: str, value: object) -> list[dict[str, str]]:
         kind = "a whole number" if wanted is int else "a number"
         return [_fault(name, f"is {value!r}; it must be {kind} from {low:,} to {high:,}")]
     return []
+
+
+_OTHERS: Mapping[str, Callable[[object], list[dict[str, str]]]] = {
+    "format": _format_faults,
+    "reference": _reference_faults,
+    "adapters": _adapter_faults,
+}

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import BigInteger, ForeignKey, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.models.base import Base, UtcDateTime, new_id, now
@@ -16,6 +16,7 @@ class ContentModel(Base):
     """One picture of a persona; its bytes are the blob with this SHA-256."""
 
     __tablename__ = "contents"
+    __table_args__ = (Index("ix_contents_persona_id_captioned_at", "persona_id", "captioned_at"),)
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
     persona_id: Mapped[str | None] = mapped_column(

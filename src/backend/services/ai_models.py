@@ -6,7 +6,7 @@ A switchboard: what it knows of devices, processes and vendors are the names of 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, List, Self  # noqa: UP035 - List is part of the contract's signature
 
 from backend.config import Settings, load_settings
@@ -15,8 +15,15 @@ from backend.imaging.builtin.cards import cards as builtin_cards
 from backend.imaging.catalog import discover, with_adapter_dirs
 from backend.imaging.devices import Device, resolve_devices
 from backend.imaging.pool.pool import DevicePool
+from backend.imaging.pool.seat import DeviceSnapshot, Limits
 from backend.imaging.selection import choose_model
-from backend.imaging.types import ImageBackend, ImageRequest, ModelCard, item_seed
+from backend.imaging.types import (
+    INTERACTIVE,
+    ImageBackend,
+    ImageRequest,
+    ModelCard,
+    item_seed,
+)
 from backend.services.spending import clouds as configured_clouds
 from backend.services.together import together
 
@@ -50,10 +57,12 @@ class AIModelManager:
             self.devices,
             with_adapter_dirs(cards, dirs),
             cpu_threads=self._settings.cpu_threads,
-            start_timeout_s=self._settings.worker_start_timeout_s,
+            limits=_limits(self._settings),
+            strict={"yes": True, "no": False}.get(self._settings.strict),
         )
         clouds = configured_clouds(self._settings) if clouds is None else clouds
         self._backends: list[ImageBackend] = [self._pool, *clouds]
+        self._listeners: list[Callable[[Mapping[str, float]], None]] = []
         self.available_models: dict[str, list[dict[str, Any]]] = {
             "image": [card.as_entry() for backend in self._backends for card in backend.cards()]
         }
@@ -86,9 +95,22 @@ class AIModelManager:
         """Return the devices there are now: those configured, else every GPU, else CPU slots."""
         return resolve_devices(self._settings.devices, cpu_slots=self._cpu_slots)
 
-    def worker_stats(self) -> dict[str, dict[str, int]]:
-        """Return pid and peak memory of every worker that is up, by device name."""
-        return self._pool.worker_stats()
+    def snapshot(self) -> list[DeviceSnapshot]:
+        """Say what every device is doing; nothing before the first image."""
+        return self._pool.snapshot()
+
+    def release_device(self, name: str) -> None:
+        """Let a device work again that was quarantined for its failures."""
+        self._pool.release(name)
+
+    def observe(self, listener: Callable[[Mapping[str, float]], None]) -> None:
+        """Tell a listener from now on how many seconds each picture takes, by stage."""
+        self._listeners.append(listener)
+
+    def note_seconds(self, seconds: Mapping[str, float]) -> None:
+        """Tell the listeners how many seconds stages of one picture took."""
+        for listener in self._listeners:
+            listener(seconds)
 
     async def close(self) -> None:
         """End all workers and connections; may be called twice."""
@@ -100,7 +122,8 @@ class AIModelManager:
 
         Args:
             prompt: what the picture shows.
-            **kwargs: the fields of `ImageRequest`: `seed`, `width`, `height`, `model`, …
+            **kwargs: the fields of `ImageRequest`: `seed`, `width`, `height`, `model`, …; it goes
+                before all batches where no `priority` is given.
 
         Returns:
             `image_data`, `format`, `width`, `height`, `model`, `provider`, `seed`, `device_id`,
@@ -111,9 +134,9 @@ class AIModelManager:
             ModelNotAvailable: no model can serve it.
             GatorError: the device or the provider failed.
         """
-        request = ImageRequest.from_call(prompt, kwargs)
+        request = ImageRequest.from_call(prompt, {"priority": INTERACTIVE, **kwargs})
         card = self.choose(request)
-        return (await self._backend_of(card).generate(request, card)).as_dict()
+        return await self._made(self._backend_of(card), request, card)
 
     async def generate_images_batch(
         self,
@@ -199,7 +222,14 @@ class AIModelManager:
             prompt, {**kwargs, "model": model["name"], "device_id": device_id}
         )
         card = choose_model(request, self.cards())
-        return (await self._pool.generate(request, card)).as_dict()
+        return await self._made(self._pool, request, card)
+
+    async def _made(
+        self, backend: ImageBackend, request: ImageRequest, card: ModelCard
+    ) -> dict[str, Any]:
+        image = await backend.generate(request, card)
+        self.note_seconds(image.seconds)
+        return image.as_dict()
 
     def _local_model(self, wanted: str | None) -> dict[str, Any] | None:
         """Return the entry of the local model that serves, if one is loaded."""
@@ -254,3 +284,14 @@ async def _settled(prompt: str, work: Awaitable[dict[str, Any]]) -> dict[str, An
             "prompt": str(prompt),
             "status": "failed",
         }
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        start_s=settings.worker_start_timeout_s,
+        load_s=settings.load_timeout_s,
+        compile_s=settings.compile_timeout_s,
+        step_s=settings.step_timeout_s,
+        encode_s=settings.encode_timeout_s,
+        cancel_s=settings.cancel_timeout_s,
+    )

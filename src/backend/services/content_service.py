@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from backend.database.engine import Database
-from backend.models.batch import BatchItemModel, BatchModel
 from backend.models.content import ContentModel
 from backend.repositories.contents import ContentRepository
 from backend.repositories.personas import PersonaRepository
@@ -98,27 +97,3 @@ def caption_detail(result: CaptionResult) -> dict[str, Any]:
         "degraded_reason": result.degraded_reason,
         "findings": [asdict(finding) for finding in result.findings],
     }
-
-
-def content_of(
-    batch: BatchModel, item: BatchItemModel, sha256: str, result: Mapping[str, Any]
-) -> ContentModel:
-    """Return the row of an item that was rendered."""
-    return ContentModel(
-        persona_id=batch.persona_id,
-        base_version=batch.base_version,
-        sha256=sha256,
-        mime=f"image/{result['format']}",
-        width=result["width"],
-        height=result["height"],
-        size_bytes=len(result["image_data"]),
-        prompt=item.prompt,
-        seed=result["seed"],
-        model=result["model"],
-        provider=result["provider"],
-        kind=result["kind"],
-        device=result["device"],
-        seconds=round(result["seconds"].get("render", 0.0), 4),
-        receipt=dict(result["receipt"]),
-        prompt_report=dict(result["prompt_report"]),
-    )

@@ -19,7 +19,8 @@ from backend.models.account import Actor, Role
 from backend.models.batch import ItemState
 from backend.models.persona import BaseImageStatus, PersonaCreate, PersonaModel
 from backend.services.base_image_workflow import BaseImageWorkflow
-from backend.services.batch_service import BatchService, BatchView
+from backend.services.batch_runner import BatchRunner
+from backend.services.batch_service import BatchService, BatchSummaryView
 from backend.services.export_service import ExportService
 from backend.services.persona_service import PersonaService, read_persona_files
 from backend.services.together import together
@@ -78,11 +79,13 @@ class Demo:
         personas: PersonaService,
         base_images: BaseImageWorkflow,
         batches: BatchService,
+        runner: BatchRunner,
         exports: ExportService,
     ) -> None:
         self._personas = personas
         self._base_images = base_images
         self._batches = batches
+        self._runner = runner
         self._exports = exports
 
     async def run(
@@ -113,13 +116,10 @@ class Demo:
             personas = [await self._persona(new, fresh=fresh) for new in written]
         with clock.stage("base_images"):
             await self._seed_and_approve(personas, progress, options or {})
-        with clock.stage("images"):
-            batches = await self._render(personas, prompts, progress, options or {})
-        with clock.stage("captions"):
-            views = await self._caption(batches, progress)
+        batch_ids = await self._render(personas, prompts, progress, clock, options or {})
         with clock.stage("gallery"):
             progress.start("gallery", 1)
-            summary = await self._exports.gallery(gallery, views, clock.seconds)
+            summary = await self._exports.gallery(gallery, batch_ids, clock.seconds)
             progress.advance("gallery")
         return DemoReport(
             gallery=gallery,
@@ -155,23 +155,35 @@ class Demo:
         personas: Sequence[PersonaModel],
         prompts: Sequence[str],
         progress: Progress,
+        clock: _Clock,
         options: Mapping[str, Any],
-    ) -> list[BatchView]:
-        views = [
-            await self._batches.create(p.id, prompts, seed=SEED + i, reuse=True, **options)
+    ) -> list[str]:
+        """Render what is missing; captions follow meanwhile. Return the batches' ids."""
+        began = latest = time.perf_counter()
+        batches = [
+            await self._batches.create(
+                p.id, prompts, actor=SEEDER, seed=SEED + i, reuse=True, **options
+            )
             for i, p in enumerate(personas)
         ]
-        waiting = sum(v.counts[ItemState.QUEUED] + v.counts[ItemState.RUNNING] for v in views)
-        progress.start("images", waiting)
-        advance = lambda: progress.advance("images")  # noqa: E731 - a name for a callback
-        await together(*(self._batches.render(view.batch.id, advance) for view in views))
-        return [await self._batches.show(view.batch.id) for view in views]
+        progress.start("images", sum(map(_waiting, batches)))
+        progress.start("captions", sum(b.batch.total - b.batch.caption_position for b in batches))
 
-    async def _caption(self, batches: Sequence[BatchView], progress: Progress) -> list[BatchView]:
-        progress.start("captions", sum(view.counts[ItemState.DONE] for view in batches))
-        for view in batches:
-            await self._batches.caption(view.batch.id, lambda: progress.advance("captions"))
-        return [await self._batches.show(view.batch.id) for view in batches]
+        def advance(stage: str) -> None:
+            nonlocal latest
+            progress.advance(stage)
+            if stage == "images":
+                latest = time.perf_counter()
+
+        batch_ids = [view.batch.id for view in batches]
+        await self._runner.run_until_finished(batch_ids, advance)
+        clock.note("images", latest - began)
+        clock.note("captions", time.perf_counter() - latest)
+        return batch_ids
+
+
+def _waiting(view: BatchSummaryView) -> int:
+    return view.counts[ItemState.QUEUED] + view.counts[ItemState.RUNNING]
 
 
 class _Clock:
@@ -182,7 +194,10 @@ class _Clock:
     def stage(self, name: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
-        self.seconds[name] = round(time.perf_counter() - started, 2)
+        self.note(name, time.perf_counter() - started)
+
+    def note(self, name: str, seconds: float) -> None:
+        self.seconds[name] = round(seconds, 2)
 
     def with_total(self) -> dict[str, float]:
         return {**self.seconds, "total": round(sum(self.seconds.values()), 2)}

@@ -15,7 +15,6 @@ from backend.models.content import ContentModel
 from backend.repositories.batches import BatchRepository
 from backend.repositories.contents import ContentRepository
 from backend.services.base_image_workflow import BaseImageWorkflow
-from backend.services.batch_service import BatchView
 from backend.services.gallery import (
     GalleryItem,
     GalleryPersona,
@@ -42,19 +41,19 @@ class ExportService:
         self._credits = {card.name: card.credit for card in cards}
 
     async def gallery(
-        self, path: Path, batches: Sequence[BatchView], seconds: Mapping[str, float]
+        self, path: Path, batch_ids: Sequence[str], seconds: Mapping[str, float]
     ) -> GallerySummary:
         """Write one page with a section for each batch's persona.
 
         Args:
             path: where the page goes; replaced in one step.
-            batches: one a persona.
+            batch_ids: one batch a persona.
             seconds: wall time by stage, shown at the foot.
 
         Raises:
             StorageError: a blob is damaged, or the page cannot be written.
         """
-        personas = [await self._persona(view) for view in batches]
+        personas = [await self._persona(batch_id) for batch_id in batch_ids]
         items = [item for persona in personas for item in persona.items]
         summary = GallerySummary(
             created_at=now(),
@@ -68,9 +67,12 @@ class ExportService:
         write_gallery(path, summary, personas)
         return summary
 
-    async def _persona(self, view: BatchView) -> GalleryPersona:
-        base = await self._base_images.show(str(view.batch.persona_id))
-        items = [await self._item(item) for item in (await self._items(view.batch.id))]
+    async def _persona(self, batch_id: str) -> GalleryPersona:
+        async with self._database.read() as session:
+            repository = BatchRepository(session)
+            batch, rows = await repository.get(batch_id), await repository.items(batch_id)
+        base = await self._base_images.show(str(batch.persona_id))
+        items = [await self._item(row) for row in rows]
         shown = next((v for v in base.versions if v.n == base.persona.approved_version), None)
         styles = [style for item in items if (style := item[1])]
         return GalleryPersona(
@@ -83,10 +85,6 @@ class ExportService:
             base_image_status=base.persona.base_image_status,
             items=tuple(item for item, _ in items),
         )
-
-    async def _items(self, batch_id: str) -> Sequence[BatchItemModel]:
-        async with self._database.read() as session:
-            return await BatchRepository(session).items(batch_id)
 
     async def _item(self, item: BatchItemModel) -> tuple[GalleryItem, str]:
         """Return one item and the style of its caption."""

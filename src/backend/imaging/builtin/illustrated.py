@@ -7,13 +7,16 @@ keeps its traits in both; equal requests give equal bytes.
 from __future__ import annotations
 
 import hashlib
+import io
 import time
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import lru_cache, partial
 from importlib.metadata import version
 from typing import Any
 
 import resvg_py
 from dicebear import Avatar
+from PIL import Image
 
 from backend.imaging.builtin.adapter import Settlement, draw, persona_key, phrase, settle, without
 from backend.imaging.builtin.styles import (
@@ -25,33 +28,45 @@ from backend.imaging.builtin.styles import (
 )
 from backend.imaging.builtin.vocabulary import vocabulary
 from backend.imaging.selection import check_card
-from backend.imaging.types import EngineContext, GeneratedImage, ImageRequest, ModelCard
+from backend.imaging.types import Drawn, EngineContext, ImageRequest, ModelCard, Watch
 
 _LIBRARIES = ("dicebear-core", "dicebear-styles", "resvg-py")
 
+QUALITY = 90
+"""Of formats that lose something."""
+
 
 def build(context: EngineContext) -> IllustratedEngine:
-    """Build the engine of one worker."""
-    return IllustratedEngine(context)
+    """Build the engine of one worker, which needs no device."""
+    del context
+    return IllustratedEngine()
 
 
 class IllustratedEngine:
     """Draw avatars, one at a time."""
 
-    def __init__(self, context: EngineContext) -> None:
-        self._context = context
+    def __init__(self) -> None:
+        self._styles: set[str] = set()
 
-    def generate(self, request: ImageRequest, card: ModelCard) -> GeneratedImage:
-        """Draw one avatar.
+    def models(self) -> Sequence[str]:
+        """Return the styles that were read from their files."""
+        return tuple(self._styles)
 
-        Returns:
-            a PNG; `seconds["render"]` is the layout, `seconds["encode"]` turning it into pixels and
-            into the file, which resvg does in one call.
+    def render(
+        self, requests: Sequence[ImageRequest], card: ModelCard, watch: Watch
+    ) -> Sequence[Drawn]:
+        """Lay avatars out; encoding one turns it into pixels and a PNG, as resvg does in one call.
 
         Raises:
             UnsupportedTask: the size is beyond the card's, or there is a reference or an adapter.
             ModelNotAvailable: the card's style is not offered.
         """
+        watch.phase("render" if card.name in self._styles else "load")
+        drawn = [self._lay_out(request, card) for request in requests]
+        self._styles.add(card.name)
+        return drawn
+
+    def _lay_out(self, request: ImageRequest, card: ModelCard) -> Drawn:
         check_card(request, card)
         width, height = request.width or card.width, request.height or card.height
         started = time.perf_counter()
@@ -63,24 +78,27 @@ class IllustratedEngine:
         )
         options = {"seed": _avatar_seed(request), **choice.options}
         svg = _svg(book, options, values, width, height)
-        laid_out = time.perf_counter()
-        data = bytes(resvg_py.svg_to_bytes(svg_string=svg, skip_system_fonts=True))
-        encoded = time.perf_counter()
-        return GeneratedImage(
-            image_data=data,
-            format="png",
+        return Drawn(
+            encode=partial(_encode, svg, request.format),
+            format=request.format,
             width=width,
             height=height,
-            model=card.name,
-            provider=card.provider,
             seed=request.seed,
             kind="illustrated",
-            device=self._context.device,
-            device_id=self._context.device_id,
-            seconds={"render": laid_out - started, "encode": encoded - laid_out},
+            seconds={"render": round(time.perf_counter() - started, 4)},
             receipt=_receipt(request, card, options, values, (width, height)),
             prompt_report=_report(settlement, choice),
         )
+
+
+def _encode(svg: str, name: str) -> bytes:
+    png = bytes(resvg_py.svg_to_bytes(svg_string=svg, skip_system_fonts=True))
+    if name == "png":
+        return png
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.convert("RGB").save(buffer, name, quality=QUALITY)
+    return buffer.getvalue()
 
 
 def _complete(settlement: Settlement, request: ImageRequest) -> dict[str, str]:

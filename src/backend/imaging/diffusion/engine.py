@@ -1,29 +1,34 @@
-"""The diffusion engine: a diffusers pipeline, one request at a time, inside a worker.
+"""The diffusion engine: a diffusers pipeline, one micro-batch at a time, inside a worker.
 
-Noise comes from a CPU generator seeded with the request's own seed, so it does not depend on the
-device, its neighbours or the order of work. On a CPU the number of torch threads is fixed, since
-sums over another number of threads may differ by 1/255 in a pixel; it is part of the receipt.
+Noise comes from CPU generators, one a picture, seeded with the picture's own seed, so it does not
+depend on the device, its neighbours or the order of work. On a CPU the number of torch threads is
+fixed, since sums over another number of threads may differ by 1/255 in a pixel, and so may those of
+a micro-batch of another size; both are part of the receipt.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
-import inspect
-import io
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-import diffusers
 import torch
-import transformers
-from PIL import Image
 
 from backend.errors import DeviceOutOfMemory, UnsupportedTask
 from backend.imaging.diffusion.adapters import use_adapters
+from backend.imaging.diffusion.embeddings import PromptEmbeddings
+from backend.imaging.diffusion.encoding import check_format, encode_picture
+from backend.imaging.diffusion.faults import translated
 from backend.imaging.diffusion.loading import fingerprint, load_pipeline, weights_bytes
-from backend.imaging.diffusion.references import start_of
+from backend.imaging.diffusion.memory import MemoryKeeper, Relief, Shape
+from backend.imaging.diffusion.microbatch import Outcome, Steps, call_parameters, render
+from backend.imaging.diffusion.preview import PreviewMap
+from backend.imaging.diffusion.receipts import circumstances
+from backend.imaging.diffusion.references import Start, start_of
 from backend.imaging.diffusion.residency import (
     Residency,
     Resident,
@@ -35,13 +40,12 @@ from backend.imaging.diffusion.schedulers import use_scheduler
 from backend.imaging.selection import check_card, steps_of
 from backend.imaging.types import (
     AdaptedPrompt,
+    Drawn,
     EngineContext,
-    GeneratedImage,
     ImageRequest,
     ModelCard,
+    Watch,
 )
-
-PNG_COMPRESS_LEVEL = 1
 
 
 def build(context: EngineContext) -> DiffusionEngine:
@@ -51,78 +55,117 @@ def build(context: EngineContext) -> DiffusionEngine:
     return DiffusionEngine(context)
 
 
+class _Ready(NamedTuple):
+    """A model that is loaded and set for a micro-batch."""
+
+    resident: Resident
+    start: Start
+    adapters: Sequence[Mapping[str, Any]]
+
+
 class DiffusionEngine:
     """Loads pipelines as they are asked for and renders with them."""
 
     def __init__(self, context: EngineContext) -> None:
         self._context = context
         self._residency = Residency(device_budget_bytes(context.torch_device))
+        self._embeddings = PromptEmbeddings()
+        self._memory = MemoryKeeper(context.device, context.torch_device)
+        self._previews: dict[str, PreviewMap] = defaultdict(PreviewMap)
 
     @property
     def pipelines(self) -> dict[str, Any]:
         """The loaded pipelines by key."""
         return {key: r.pipeline for key, r in self._residency.residents.items()}
 
-    def generate(self, request: ImageRequest, card: ModelCard) -> GeneratedImage:
-        """Render one image.
+    def models(self) -> list[str]:
+        """Return the names of the models that are loaded."""
+        return [resident.model for resident in self._residency.residents.values()]
+
+    def render(
+        self, requests: Sequence[ImageRequest], card: ModelCard, watch: Watch
+    ) -> list[Drawn]:
+        """Render a micro-batch of requests that are alike, a picture each.
 
         Raises:
+            RenderCancelled: between two steps, as `watch` said.
             ModelLoadFailed: the model's files, or those of an adapter, are not as they should be.
-            UnsupportedTask: the model or its pipeline does not take an option of the request.
-            DeviceOutOfMemory: it did not fit; the engine is still usable.
+            UnsupportedTask: the model or its pipeline does not take an option of a request.
+            DeviceOutOfMemory: it did not fit; the engine is still usable. `micro_batch` in the
+                details says that fewer pictures at once may fit.
+            DeviceFault: the device failed; this process cannot use it any more.
+            GenerationFailed: the pixels are not numbers.
         """
+        for request in requests:
+            check_card(request, card)
+            check_format(request.format)
+        if len(requests) > 1 and any(request.reference is not None for request in requests):
+            raise ValueError("a picture that starts from a reference is rendered alone")
+        with translated(self._context.device):
+            return self._draw(requests, card, watch)
+
+    def _draw(self, requests: Sequence[ImageRequest], card: ModelCard, watch: Watch) -> list[Drawn]:
         started = time.perf_counter()
-        check_card(request, card)
+        watch.phase("load")
+        ready = self._prepare(requests[0], card)
+        loaded = time.perf_counter()
+        watch.phase("render")
+        adapted = [adapt_prompt(request, card) for request in requests]
+        each = [
+            pipeline_arguments(
+                ready.start.pipeline, request, card, words.prompt, ready.start.arguments
+            )
+            for request, words in zip(requests, adapted, strict=True)
+        ]
+        seeds = [request.seed for request in requests]
+        outcome, relief = self._render(ready, each, seeds, card, watch)
+        share = {"load": loaded - started, "render": time.perf_counter() - loaded}
+        count = len(requests)
+        seconds = {
+            stage: round(value / count, 4) for stage, value in {**share, **outcome.seconds}.items()
+        }
+        common = circumstances(
+            ready.resident,
+            ready.start.pipeline,
+            device=self._context.device,
+            micro_batch=count,
+            relief=relief,
+            adapters=ready.adapters,
+        )
+        return [
+            _drawn(
+                request,
+                pixels,
+                seconds,
+                {"model": card.name, **arguments, **ready.start.receipt, **common},
+                words,
+            )
+            for request, pixels, arguments, words in zip(
+                requests, outcome.pixels, each, adapted, strict=True
+            )
+        ]
+
+    def _prepare(self, request: ImageRequest, card: ModelCard) -> _Ready:
+        """Load the model, switch it to the request's adapters and scheduler, decode the reference.
+
+        Requests that are alike share all of these.
+        """
         resident = self._resident(card)
         adapters = use_adapters(resident, request, card)
         start = start_of(resident, request, card)
         self._residency.make_room()
-        loaded = time.perf_counter()
-        adapted = adapt_prompt(request, card)
-        arguments = pipeline_arguments(
-            start.pipeline, request, card, adapted.prompt, start.arguments
-        )
         use_scheduler(
             start.pipeline, request.scheduler, resident.scheduler, afresh=bool(start.arguments)
         )
-        image = self._render(start.pipeline, {**arguments, **start.arguments}, request.seed)
-        rendered = time.perf_counter()
-        data = encode_png(image)
-        return GeneratedImage(
-            image_data=data,
-            format="png",
-            width=image.width,
-            height=image.height,
-            model=card.name,
-            provider=card.provider,
-            seed=request.seed,
-            kind="diffusion",
-            device=self._context.device,
-            device_id=self._context.device_id,
-            seconds={
-                "load": round(loaded - started, 4),
-                "render": round(rendered - loaded, 4),
-                "encode": round(time.perf_counter() - rendered, 4),
-            },
-            receipt={
-                "model": card.name,
-                **arguments,
-                "width": image.width,
-                "height": image.height,
-                "seed": request.seed,
-                **start.receipt,
-                **({"adapters": adapters} if adapters else {}),
-                **self._circumstances(resident, start.pipeline),
-            },
-            prompt_report={**adapted.report, "prompt": adapted.prompt, "look": dict(adapted.look)},
-        )
+        return _Ready(resident, start, adapters)
 
     def _resident(self, card: ModelCard) -> Resident:
         key = pipeline_key(card.name, self._context.device_id)
         resident = self._residency.get(key)
         if resident is None or resident.source != card.source:
-            pipeline = load_pipeline(card, self._context.torch_device)
+            pipeline = self._load(card, key)
             resident = Resident(
+                model=card.name,
                 source=card.source,
                 pipeline=pipeline,
                 scheduler=pipeline.scheduler,
@@ -132,39 +175,95 @@ class DiffusionEngine:
             self._residency.add(key, resident)
         return resident
 
-    def _render(self, pipeline: Any, arguments: Mapping[str, Any], seed: int) -> Image.Image:
-        generator = torch.Generator("cpu").manual_seed(seed)
-        try:
-            with torch.inference_mode():
-                output = pipeline(**arguments, generator=generator)
-        except torch.OutOfMemoryError as exc:
-            release_memory()
-            sides = arguments["image"].size if "image" in arguments else None
-            width, height = sides or (arguments["width"], arguments["height"])
-            raise DeviceOutOfMemory(
-                f"{width}x{height} did not fit into the memory of {self._context.device}; "
-                "ask for a smaller size.",
-                {"device": self._context.device},
-            ) from exc
-        image: Image.Image = output.images[0]
-        return image
+    def _load(self, card: ModelCard, key: str) -> Any:
+        """Load beside the other models; if that is too much, alone; if that is too much, offloaded.
 
-    def _circumstances(self, resident: Resident, pipeline: Any) -> dict[str, Any]:
-        """Return the part of a receipt that the request does not decide."""
-        return {
-            "model_fingerprint": resident.fingerprint,
-            "pipeline": type(pipeline).__name__,
-            "scheduler": type(pipeline.scheduler).__name__,
-            "dtype": str(pipeline.dtype).removeprefix("torch."),
-            "device": self._context.device,
-            "torch_threads": torch.get_num_threads(),
-            "versions": {
-                # A str: unpickling torch's own type would import torch in the parent.
-                "torch": str(torch.__version__),
-                "diffusers": diffusers.__version__,
-                "transformers": transformers.__version__,
-            },
-        }
+        Raises:
+            DeviceOutOfMemory: not even its largest part fits.
+        """
+        ways = ("beside", "alone", "offloaded")[: 2 if self._context.torch_device == "cpu" else 3]
+        shortage: DeviceOutOfMemory
+        for way in ways:
+            if way == "alone" and not self._residency.keep_only(key):
+                continue
+            release_memory()
+            try:
+                pipeline = load_pipeline(
+                    card, self._context.torch_device, offloaded=way == "offloaded"
+                )
+            except DeviceOutOfMemory as exc:
+                # A new one: the traceback of this one holds weights that have to go first.
+                shortage = DeviceOutOfMemory(exc.message, exc.details)
+            else:
+                if way == "offloaded":
+                    self._memory.book.never_fits(card.source)
+                return pipeline
+        raise shortage
+
+    def _render(
+        self,
+        ready: _Ready,
+        each: Sequence[Mapping[str, Any]],
+        seeds: Sequence[int],
+        card: ModelCard,
+        watch: Watch,
+    ) -> tuple[Outcome, Relief]:
+        resident, start, adapters = ready
+        key = pipeline_key(card.name, self._context.device_id)
+        width, height = size_of(each[0], start.arguments)
+        guided = each[0]["guidance_scale"] > 1
+        shape = Shape(card.source, (type(start.pipeline).__name__, guided), width, height)
+        previews = self._previews[resident.source]
+        steps = Steps(watch, previews, width, height)
+        model = (
+            resident.source,
+            resident.fingerprint,
+            tuple((adapter["sha256"], adapter["weight"]) for adapter in adapters),
+        )
+        outcome, relief = self._memory.run(
+            shape,
+            len(each),
+            resident.pipeline,
+            lambda: render(
+                start.pipeline,
+                [{**arguments, **start.arguments} for arguments in each],
+                seeds,
+                model=model,
+                embeddings=self._embeddings,
+                steps=steps,
+            ),
+            lambda: self._residency.keep_only(key),
+        )
+        if steps.latents is not None:
+            previews.learn(steps.latents[0], outcome.pixels[0])
+        return outcome, relief
+
+
+def _drawn(
+    request: ImageRequest,
+    pixels: torch.Tensor,
+    seconds: Mapping[str, float],
+    receipt: Mapping[str, Any],
+    adapted: AdaptedPrompt,
+) -> Drawn:
+    height, width, _ = pixels.shape
+    return Drawn(
+        encode=functools.partial(encode_picture, pixels.numpy(), request.format),
+        format=request.format,
+        width=width,
+        height=height,
+        seed=request.seed,
+        kind="diffusion",
+        seconds=seconds,
+        receipt={
+            **receipt,
+            "width": width,
+            "height": height,
+            "seed": request.seed,
+            "format": request.format,
+        },
+        prompt_report={**adapted.report, "prompt": adapted.prompt, "look": dict(adapted.look)},
+    )
 
 
 def adapt_prompt(request: ImageRequest, card: ModelCard) -> AdaptedPrompt:
@@ -207,7 +306,7 @@ def pipeline_arguments(
     }
     if request.negative_prompt:
         arguments["negative_prompt"] = request.negative_prompt
-    known = inspect.signature(type(pipeline).__call__).parameters.keys()
+    known = call_parameters(type(pipeline).__call__).keys()
     if "image" in beside and "width" not in known:
         del arguments["width"], arguments["height"]
     if unknown := {*arguments, *beside} - known:
@@ -218,8 +317,9 @@ def pipeline_arguments(
     return arguments
 
 
-def encode_png(image: Image.Image) -> bytes:
-    """Encode without metadata, so that equal pixels give equal bytes."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=PNG_COMPRESS_LEVEL)
-    return buffer.getvalue()
+def size_of(arguments: Mapping[str, Any], beside: Mapping[str, Any]) -> tuple[int, int]:
+    """Return width and height of a call's pictures, which its `image` may decide."""
+    if "width" in arguments:
+        return arguments["width"], arguments["height"]
+    width, height = beside["image"].size
+    return width, height

@@ -14,14 +14,17 @@ from transformers.utils import logging as transformers_logging
 
 from backend.errors import DeviceOutOfMemory, ModelLoadFailed
 from backend.imaging.catalog import IP_ADAPTER, LORAS
+from backend.imaging.diffusion.faults import is_device_fault, is_out_of_memory
+from backend.imaging.diffusion.precision import device_precision, set_vae_dtype
 from backend.imaging.types import ModelCard
 
 _BESIDE = (IP_ADAPTER, LORAS)
-_BFLOAT16_FAMILIES = ("Flux", "StableDiffusion3")
 _FINGERPRINT_BYTES = 1 << 16
 
 
-def load_pipeline(card: ModelCard, torch_device: str) -> DiffusionPipeline:
+def load_pipeline(
+    card: ModelCard, torch_device: str, *, offloaded: bool = False
+) -> DiffusionPipeline:
     """Load a model folder or hub id, quietly, onto a device.
 
     Only safetensors are read, and no code from the model's folder is run.
@@ -29,6 +32,7 @@ def load_pipeline(card: ModelCard, torch_device: str) -> DiffusionPipeline:
     Args:
         card: names the folder or the hub id.
         torch_device: `cpu` or `cuda:0`; half precision is used on the latter.
+        offloaded: keep the parts in the host's memory but for the one that computes.
 
     Raises:
         ModelLoadFailed: a part is missing or does not fit together.
@@ -39,35 +43,33 @@ def load_pipeline(card: ModelCard, torch_device: str) -> DiffusionPipeline:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     folder = Path(card.source)
+    precision = device_precision(card.family, torch_device)
     try:
         pipeline = DiffusionPipeline.from_pretrained(
             card.source,
-            dtype=choose_dtype(card, torch_device),
+            dtype=precision.dtype,
             use_safetensors=True,
             local_files_only=folder.is_dir(),
             variant=_variant(folder),
         )
-        pipeline.to(torch_device)
-    except torch.OutOfMemoryError as exc:
-        raise DeviceOutOfMemory(
-            f"the weights of {card.name!r} do not fit on {torch_device}; use a smaller model."
-        ) from exc
+        set_vae_dtype(pipeline, precision.vae_dtype)
+        if offloaded:
+            pipeline.enable_model_cpu_offload(device=torch_device)
+        else:
+            pipeline.to(torch_device)
     except (OSError, ValueError, TypeError, AttributeError, RuntimeError, ImportError) as exc:
+        if is_out_of_memory(exc):
+            raise DeviceOutOfMemory(
+                f"the weights of {card.name!r} do not fit on {torch_device}; use a smaller model."
+            ) from exc
+        if is_device_fault(exc):
+            raise
         raise ModelLoadFailed(
             f"image model {card.name!r} did not load from {card.source}: {exc}",
             {"model": card.name, "source": card.source},
         ) from exc
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
-
-
-def choose_dtype(card: ModelCard, torch_device: str) -> torch.dtype:
-    """Choose the precision: single on a CPU, else the half precision the family was made for."""
-    if torch_device == "cpu":
-        return torch.float32
-    if card.family.startswith(_BFLOAT16_FAMILIES) and torch.cuda.is_bf16_supported():
-        return torch.bfloat16
-    return torch.float16
 
 
 def fingerprint(card: ModelCard) -> str:

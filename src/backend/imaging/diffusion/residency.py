@@ -20,11 +20,13 @@ class Resident:
     """A loaded pipeline, where it came from, its own scheduler, and what it weighs.
 
     Attributes:
+        model: the name on its card.
         image_to_image: the pipeline that starts from a picture; it shares every weight.
         ip_adapter: what `ip_adapter` keeps of a model's IP-Adapter.
         adapters: the LoRAs that are loaded, the least recently used first.
     """
 
+    model: str
     source: str
     pipeline: Any
     scheduler: Any
@@ -58,6 +60,13 @@ class Residency:
         while self._bytes() > self.budget_bytes and len(self.residents) > 1:
             self.residents.popitem(last=False)
             release_memory()
+
+    def keep_only(self, key: str) -> bool:
+        """Let all others go, whatever the budget; return whether there were any."""
+        others = [other for other in self.residents if other != key]
+        for other in others:
+            del self.residents[other]
+        return bool(others)
 
     def _bytes(self) -> int:
         return sum(resident.weights_bytes for resident in self.residents.values())

@@ -6,15 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.imaging.types import GeneratedImage, ImageRequest, ModelCard
+from backend.imaging.types import ImageRequest, Kind, ModelCard, Phase
 
 
 @dataclass(frozen=True, slots=True)
 class Render:
-    """Parent to worker: make this image."""
+    """Parent to worker: make these images together, as files in `folder`."""
 
-    request: ImageRequest
+    task: int
+    requests: tuple[ImageRequest, ...]
     card: ModelCard
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Parent to worker: nobody wants this task's images any more."""
+
+    task: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +34,62 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """Worker to parent: the image, and the worker's resident memory after it."""
+class Began:
+    """Worker to parent: a phase of a task begins."""
 
-    image: GeneratedImage
+    task: int
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """Worker to parent: a denoising step is done; `preview` is a small picture, now and then."""
+
+    task: int
+    done: int
+    total: int
+    preview: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rested:
+    """Worker to parent: the device is free; the task's files follow as they are encoded."""
+
+    task: int
+    models: tuple[str, ...]
     rss_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
-    """Worker to parent: an error by its code, since an exception may not survive pickling."""
+class Finished:
+    """Worker to parent: one image of a task is a file now; the fields are `GeneratedImage`'s."""
 
+    task: int
+    index: int
+    path: str
+    format: str
+    width: int
+    height: int
+    seed: int
+    kind: Kind
+    seconds: Mapping[str, float]
+    receipt: Mapping[str, Any]
+    prompt_report: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Worker to parent: an error by its code, since an exception may not survive pickling.
+
+    `index` names the one image that failed; without it the task as a whole did.
+    """
+
+    task: int
     code: str
     message: str
     details: Mapping[str, Any] = field(default_factory=dict)
+    index: int | None = None
 
 
-Reply = Ready | Done | Failed
+Order = Render | Cancel
+Reply = Ready | Began | Stepped | Rested | Finished | Failed

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from typing import NamedTuple
+from pathlib import Path
 
 from backend.errors import DeviceLost, InvalidRequest, ModelNotAvailable
 from backend.imaging.devices import Device
-from backend.imaging.pool.dispatcher import Dispatcher
-from backend.imaging.pool.messages import Render
-from backend.imaging.pool.process import WorkerProcess
-from backend.imaging.types import GeneratedImage, ImageRequest, ModelCard
-
-
-class Ticket(NamedTuple):
-    """A task and the future of its image."""
-
-    task: Render
-    image: Future[GeneratedImage]
+from backend.imaging.pool.messages import Finished
+from backend.imaging.pool.seat import DeviceSnapshot, Limits
+from backend.imaging.pool.supervisor import Supervisor
+from backend.imaging.pool.tickets import Ticket
+from backend.imaging.types import GeneratedImage, ImageRequest, ModelCard, like
 
 
 class DevicePool:
@@ -34,7 +30,9 @@ class DevicePool:
         devices: tells the devices there are; asked at every request, so that it may change.
         cards: the models it can serve.
         cpu_threads: torch threads of a CPU slot.
-        start_timeout_s: how long a worker may take to start.
+        limits: how long a worker may give no sign of life.
+        strict: never render pictures together, so that their bytes depend on nothing else; left
+            out, that holds for CPU slots, which gain nothing by it.
     """
 
     def __init__(
@@ -43,14 +41,16 @@ class DevicePool:
         cards: Sequence[ModelCard],
         *,
         cpu_threads: int = 1,
-        start_timeout_s: float = 120,
+        limits: Limits | None = None,
+        strict: bool | None = None,
     ) -> None:
         self._devices = devices
         self._cards = tuple(cards)
         self._cpu_threads = cpu_threads
-        self._start_timeout_s = start_timeout_s
-        self._dispatcher: Dispatcher[Ticket] = Dispatcher()
-        self._seats: dict[Device, _Seat] = {}
+        self._limits = limits or Limits()
+        self._strict = strict
+        self._supervisor: Supervisor | None = None
+        self._folder = ""
         self._guard = threading.Lock()
         self._closed = False
 
@@ -61,136 +61,106 @@ class DevicePool:
     async def generate(self, request: ImageRequest, card: ModelCard) -> GeneratedImage:
         """Make one image on the request's home device, or on one that runs dry before.
 
+        Cancelled, it is not rendered any more, or stops within a step.
+
         Raises:
             InvalidRequest: the home device is not here.
-            DeviceLost: the worker died over this image.
+            DeviceError: it failed on two devices, or none is left; `details["attempts"]` says how.
             GatorError: whatever the engine reported.
         """
         ticket = self._submit(request, card)
-        return await asyncio.wrap_future(ticket.image)
+        picture, device, sent = await asyncio.wrap_future(ticket.image)
+        return await asyncio.to_thread(_read, ticket, picture, device, sent)
 
-    def worker_stats(self) -> dict[str, dict[str, int]]:
-        """Return pid and peak resident bytes of every worker that is up, by device name."""
-        with self._guard:
-            return {
-                seat.device.name: stats for seat in self._seats.values() if (stats := seat.stats())
-            }
+    def snapshot(self) -> list[DeviceSnapshot]:
+        """Say what every device is doing; nothing before the first request."""
+        return self._supervisor.snapshot() if self._supervisor else []
+
+    def release(self, device: str) -> None:
+        """Let a quarantined device work again, by its name."""
+        if self._supervisor:
+            self._supervisor.release(device)
 
     async def close(self) -> None:
         """End all workers; what waits or renders fails as `DeviceLost`. May be called twice."""
-        self._closed = True
-        for ticket in self._dispatcher.close():
-            if ticket.image.set_running_or_notify_cancel():
-                ticket.image.set_exception(DeviceLost("the device pool was closed."))
         with self._guard:
-            seats = list(self._seats.values())
-        for seat in seats:
-            seat.kill()
-        for seat in seats:
-            await asyncio.to_thread(seat.join)
+            self._closed = True
+            supervisor, self._supervisor = self._supervisor, None
+        if supervisor:
+            await asyncio.to_thread(supervisor.stop)
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     def _submit(self, request: ImageRequest, card: ModelCard) -> Ticket:
-        if self._closed:
-            raise DeviceLost("the device pool is closed.")
         if not card.engine:
             raise ModelNotAvailable(
                 f"image model {card.name!r} is not one of this pool's: "
                 f"{', '.join(c.name for c in self._cards) or 'none'}.",
                 {"available": [c.name for c in self._cards]},
             )
-        ticket = Ticket(Render(request, card), Future())
-        home = self._home(request)
-        self._seat(home)
-        self._dispatcher.put(ticket, home.device_id)
+        devices = self._devices()
+        supervisor = self._running()
+        ticket = Ticket(
+            request=request,
+            card=card,
+            like=like(request, card),
+            home=_home(request, devices),
+            submitted=time.monotonic(),
+            alone=request.reference is not None,
+        )
+        supervisor.submit(ticket, devices)
         return ticket
 
-    def _home(self, request: ImageRequest) -> Device:
-        devices = {device.device_id: device for device in self._devices()}
-        wanted = request.device_id
-        if wanted is None:
-            wanted = self._dispatcher.shortest(devices)
-        if wanted not in devices:
-            raise InvalidRequest(
-                f"device {wanted} is not here; these are: "
-                f"{', '.join(device.name for device in devices.values())}.",
-                {"errors": [{"field": "device_id", "message": "is not a device of this machine"}]},
-            )
-        return devices[wanted]
-
-    def _seat(self, device: Device) -> None:
-        with self._guard:
-            if device not in self._seats:
-                self._seats[device] = _Seat(device, self._dispatcher, self._start_worker)
-
-    def _start_worker(self, device: Device) -> WorkerProcess:
-        return WorkerProcess(
-            device, cpu_threads=self._cpu_threads, start_timeout_s=self._start_timeout_s
-        )
-
-
-class _Seat:
-    """One device's thread: keeps a worker alive and feeds it, until the dispatcher closes."""
-
-    def __init__(
-        self,
-        device: Device,
-        dispatcher: Dispatcher[Ticket],
-        start: Callable[[Device], WorkerProcess],
-    ) -> None:
-        self.device = device
-        self._dispatcher = dispatcher
-        self._start = start
-        self._worker: WorkerProcess | None = None
-        self._closed = False
-        self._guard = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name=f"gator-{device.name}", daemon=True)
-        self._thread.start()
-
-    def stats(self) -> dict[str, int]:
-        worker = self._worker
-        return {"pid": worker.pid, "peak_rss_bytes": worker.rss_bytes} if worker else {}
-
-    def kill(self) -> None:
-        with self._guard:
-            self._closed = True
-            if self._worker:
-                self._worker.kill()
-
-    def join(self) -> None:
-        self._thread.join()
-
-    def _run(self) -> None:
-        while True:
-            fault = self._keep_worker()
-            ticket = self._dispatcher.take(self.device.device_id, may_steal=fault is None)
-            if ticket is None:
-                return
-            if ticket.image.set_running_or_notify_cancel():
-                self._serve(ticket)
-
-    def _keep_worker(self) -> DeviceLost | None:
-        """Start a worker where none is alive; return why that failed."""
-        if self._worker and self._worker.is_alive:
-            return None
-        self._dispatcher.starting(self.device.device_id)
+    def _running(self) -> Supervisor:
         with self._guard:
             if self._closed:
-                return DeviceLost("the device pool was closed.")
-            self._worker = self._start(self.device)
-        try:
-            self._worker.wait_until_ready()
-        except DeviceLost as exc:
-            return exc
-        return None
+                raise DeviceLost("the device pool is closed.")
+            if self._supervisor is None:
+                self._folder = tempfile.mkdtemp(prefix="gator-pictures-")
+                self._supervisor = Supervisor(
+                    cpu_threads=self._cpu_threads,
+                    limits=self._limits,
+                    folder=self._folder,
+                    strict=self._strict,
+                )
+            return self._supervisor
 
-    def _serve(self, ticket: Ticket) -> None:
-        try:
-            fault = self._keep_worker()
-            if fault or not self._worker:
-                raise fault or DeviceLost(f"{self.device.name} has no worker.")
-            image = self._worker.render(ticket.task)
-        except Exception as exc:  # noqa: BLE001 - the supervisor: the ticket ends, the thread goes on
-            ticket.image.set_exception(exc)
-        else:
-            self._dispatcher.rest(self.device.device_id)
-            ticket.image.set_result(image)
+
+ANY_DEVICE = -1
+
+
+def _home(request: ImageRequest, devices: Sequence[Device]) -> int:
+    if request.device_id is None:
+        return ANY_DEVICE
+    if request.device_id not in (device.device_id for device in devices):
+        raise InvalidRequest(
+            f"device {request.device_id} is not here; these are: "
+            f"{', '.join(device.name for device in devices)}.",
+            {"errors": [{"field": "device_id", "message": "is not a device of this machine"}]},
+        )
+    return request.device_id
+
+
+def _read(ticket: Ticket, picture: Finished, device: Device, sent: float) -> GeneratedImage:
+    """Take the file that a worker left, and leave none."""
+    path = Path(picture.path)
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise DeviceLost(f"the picture that {device.name} made is gone: {exc.strerror}.") from exc
+    path.unlink(missing_ok=True)
+    return GeneratedImage(
+        image_data=data,
+        format=picture.format,
+        width=picture.width,
+        height=picture.height,
+        model=ticket.card.name,
+        provider=ticket.card.provider,
+        seed=picture.seed,
+        kind=picture.kind,
+        device=device.name,
+        device_id=device.device_id,
+        seconds={"queue": round(sent - ticket.submitted, 4), **picture.seconds},
+        receipt={**picture.receipt, "request": ticket.request.record()},
+        prompt_report=picture.prompt_report,
+        attempts=tuple(ticket.attempts),
+    )

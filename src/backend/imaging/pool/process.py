@@ -6,29 +6,33 @@ import dataclasses
 import json
 import signal
 import socket
+import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
 from backend.config import child_environment, inherited
-from backend.errors import DeviceLost, from_wire
+from backend.errors import DeviceLost
 from backend.imaging.devices import Device
-from backend.imaging.pool.messages import Done, Failed, Ready, Render, Reply
-from backend.imaging.types import EngineContext, GeneratedImage
+from backend.imaging.pool.messages import Order, Reply
+from backend.imaging.types import EngineContext
+
+QUIET = {"TRANSFORMERS_VERBOSITY": "error"}
+"""Libraries in a worker share the terminal with progress bars, and have nothing to say there."""
 
 _GRACE_S = 1.0
+"""How long a worker that hung up may take to end by itself."""
+
+_STUCK_S = 5
+"""How long the middle of a message may take; a worker that was stopped would hold up all others."""
 
 
 class WorkerProcess:
-    """A spawned, pinned, warm process that makes one image at a time.
+    """A spawned, pinned, warm process. Not thread-safe: the supervisor's thread owns it."""
 
-    Not thread-safe, but for `kill`: the device's own thread starts it and speaks to it.
-    """
-
-    def __init__(self, device: Device, *, cpu_threads: int, start_timeout_s: float) -> None:
+    def __init__(self, device: Device, *, cpu_threads: int) -> None:
         self.device = device
-        self.rss_bytes = 0
-        self._start_timeout_s = start_timeout_s
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -37,12 +41,14 @@ class WorkerProcess:
                     json.dumps(dataclasses.asdict(_context(device, cpu_threads))),
                 ],
                 pass_fds=[theirs.fileno()],
-                env=child_environment(pinned(device, cpu_threads)),
+                env=child_environment({**QUIET, **pinned(device, cpu_threads)}),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        self._connection: Connection[Render, Reply] = Connection(ours.detach())
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", _STUCK_S, 0))
+        self._connection: Connection[Order, Reply] = Connection(ours.detach())
 
     @property
     def pid(self) -> int:
@@ -54,57 +60,42 @@ class WorkerProcess:
         """Whether the process still runs."""
         return self._process.poll() is None
 
-    def wait_until_ready(self) -> None:
-        """Wait for the worker's first word.
+    def fileno(self) -> int:
+        """Return the socket's, for a selector."""
+        return self._connection.fileno()
+
+    def send(self, order: Order) -> None:
+        """Hand an order over; the worker reads while it renders, so this does not wait for it.
 
         Raises:
-            DeviceLost: it died, or was not up in time; it is dead then.
+            OSError: the worker is gone.
         """
-        try:
-            if not self._connection.poll(self._start_timeout_s):
-                self.kill()
-                raise DeviceLost(
-                    f"the worker of {self.device.name} did not start within "
-                    f"{self._start_timeout_s:g} s; raise GATOR_WORKER_START_TIMEOUT_S if the "
-                    "machine is slow.",
-                    {"device": self.device.name},
-                )
-            reply = self._connection.recv()
-        except (EOFError, OSError) as exc:
-            raise self._lost("while starting") from exc
-        if not isinstance(reply, Ready):
-            raise self._lost(f"with an unexpected {type(reply).__name__}")
+        self._connection.send(order)
 
-    def render(self, task: Render) -> GeneratedImage:
-        """Have one image made; blocks until it is there.
+    def received(self) -> Iterator[Reply]:
+        """Return what has come by now.
 
         Raises:
-            DeviceLost: the worker died over it; start another.
-            GatorError: whatever the engine reported; the worker goes on.
+            EOFError: the worker is gone, and so is all that it said.
+            OSError: likewise.
         """
-        try:
-            self._connection.send(task)
-            reply = self._connection.recv()
-        except (EOFError, OSError) as exc:
-            raise self._lost("while rendering") from exc
-        if isinstance(reply, Failed):
-            raise from_wire(reply.code, reply.message, reply.details)
-        if not isinstance(reply, Done):
-            raise self._lost(f"with an unexpected {type(reply).__name__}")
-        self.rss_bytes = reply.rss_bytes
-        return reply.image
+        while self._connection.poll():
+            yield self._connection.recv()
 
     def kill(self) -> None:
         """End the worker now; safe from any thread and more than once."""
         self._process.kill()
         self._process.wait()
+        self._connection.close()
 
-    def _lost(self, when: str) -> DeviceLost:
+    def explain(self, when: str) -> DeviceLost:
+        """End the worker and say how it was lost."""
         try:
             code = self._process.wait(_GRACE_S)
         except subprocess.TimeoutExpired:
-            self.kill()
-            code = self._process.returncode
+            self._process.kill()
+            code = self._process.wait()
+        self._connection.close()
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return DeviceLost(
             f"the worker of {self.device.name} was lost {when} ({how}).",
