@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import text, update
+from sqlalchemy import event, text, update
 from sqlalchemy.exc import IntegrityError
 
 from backend.bootstrap import LOCAL_OWNER, Studio, open_studio
@@ -19,7 +20,7 @@ from backend.errors import Conflict, Forbidden, InvalidRequest, NotFound, Precon
 from backend.imaging.types import item_seed
 from backend.models.account import Actor
 from backend.models.base import now
-from backend.models.base_image import ConsentCreate, ConsentModel
+from backend.models.base_image import BaseImageVersionModel, ConsentCreate, ConsentModel
 from backend.models.batch import ItemState
 from backend.models.persona import PersonaUpdate
 from backend.repositories.base_images import BaseImageRepository
@@ -164,6 +165,26 @@ async def test_a_candidate_stands_beside_the_live_version_until_it_is_approved(
         view.persona.base_image_path
         == f"blobs/{view.current.sha256[:2]}/" + (view.current.sha256[2:])
     )
+
+
+async def test_a_seed_reads_what_came_before_once_for_its_answer(studio: Studio) -> None:
+    persona = await studio.personas.create(PERSONA)
+    await studio.base_images.seed_local(persona.id, actor=EDITOR, count=8, seed=1)
+    await studio.base_images.approve(persona.id, 3, actor=APPROVER)
+    await studio.base_images.seed_local(persona.id, actor=EDITOR, count=8, seed=2)
+    read: list[int] = []
+
+    @event.listens_for(BaseImageVersionModel, "load")
+    def on_load(version: BaseImageVersionModel, _context: object) -> None:
+        read.append(version.n)
+
+    try:
+        view = await studio.base_images.seed_upload(persona.id, picture(), actor=EDITOR)
+    finally:
+        event.remove(BaseImageVersionModel, "load", on_load)
+    assert len(view.versions) == 17
+    once, live, last = range(1, 18), [3], range(9, 17)
+    assert Counter(read) == Counter([*once, *live, *last, *last])
 
 
 async def test_candidates_are_made_side_by_side_and_one_is_picked(studio: Studio) -> None:

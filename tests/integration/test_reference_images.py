@@ -370,6 +370,8 @@ async def test_candidates_start_from_the_approved_else_the_current_version(tmp_p
         pictures = [(await studio.base_images.image(persona.id, n))[1] for n in (1, 2, 3, 4)]
         assert pictures[2] != pictures[3]
         assert distance(pictures[1], pictures[0]) < 30
+        view = await seed(persona.id, actor=LOCAL_OWNER, seed=4, reference=True)
+        assert view.versions[-1].parent == 2
         with pytest.raises(UnsupportedTask, match="that can: portrait"):
             await seed(persona.id, actor=LOCAL_OWNER, reference=True, model="illustrated")
         with pytest.raises(InvalidRequest, match="strength"):

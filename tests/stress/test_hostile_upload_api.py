@@ -1,6 +1,7 @@
 """Hostile uploads through the real server: no 5xx, in time, in little memory, nothing stored.
 
-`make test` runs the short form, `make stress` the long one.
+`make test` runs the short form, `make stress` the long one. Time is the processor's, since others
+may be at work on the machine.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from backend.database.engine import Database
@@ -57,6 +59,11 @@ def peak_kib(pid: int) -> int:
     return int(match[1]) if match else 0
 
 
+def cpu_s(pid: int) -> float:
+    """Seconds of processor time that a process and those it started and saw end have had."""
+    return sum(psutil.Process(pid).cpu_times()[:4])
+
+
 async def look(home: Path) -> BlobReport:
     database = Database(f"sqlite+aiosqlite:///{home / 'gator.sqlite3'}")
     try:
@@ -69,7 +76,7 @@ async def look(home: Path) -> BlobReport:
 def test_hostile_uploads_do_the_server_no_harm(tmp_path: Path, rounds: Any) -> None:
     count = rounds(60, 10_000)
     endings: Counter[int] = Counter()
-    longest, taken = 0.0, 0
+    longest, waited, which = 0.0, 0.0, ""
     home = tmp_path / "home"
     with gator_serve(home) as served:
         client = served.client
@@ -77,11 +84,14 @@ def test_hostile_uploads_do_the_server_no_harm(tmp_path: Path, rounds: Any) -> N
         for seed in range(count):
             chance = random.Random(seed)
             name, data = hostile(seed)
-            began = time.monotonic()
+            began, before = time.monotonic(), cpu_s(served.process.pid)
             answer = client.post(
                 f"{place}/base-image/upload", content=form(chance, data), headers=FORM
             )
-            longest = max(longest, time.monotonic() - began)
+            waited = max(waited, time.monotonic() - began)
+            took = cpu_s(served.process.pid) - before
+            if took > longest:
+                longest, which = took, f"{seed} {name}"
             assert answer.status_code in (201, 413, 422), f"{seed} {name}: {answer.text}"
             endings[answer.status_code] += 1
         versions = client.get(f"{place}/base-image").json()["versions"]
@@ -93,6 +103,9 @@ def test_hostile_uploads_do_the_server_no_harm(tmp_path: Path, rounds: Any) -> N
     assert not report.temporary
     assert not report.missing
     assert report.blobs <= 2 * taken
-    assert longest < LIMIT_S
+    print(  # noqa: T201
+        f"{dict(endings)}, longest {longest:.2f} s of processor time ({which}), "
+        f"longest wait {waited:.2f} s, peak {peak / 1024:.0f} MiB"
+    )
     assert peak < LIMIT_KIB
-    print(f"{dict(endings)}, longest {longest:.2f} s, peak {peak / 1024:.0f} MiB")  # noqa: T201
+    assert longest < LIMIT_S, which

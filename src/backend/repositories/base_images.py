@@ -63,6 +63,25 @@ class BaseImageRepository:
         )
         return (await self._session.scalars(statement)).all()
 
+    async def last_seed(self, persona_id: str) -> Sequence[BaseImageVersionModel]:
+        """Return the versions that a persona's last seed made, which all else does not slow."""
+        last = (
+            select(BaseImageVersionModel.seed_group)
+            .where(BaseImageVersionModel.persona_id == persona_id)
+            .order_by(BaseImageVersionModel.n.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        statement = (
+            select(BaseImageVersionModel)
+            .where(
+                BaseImageVersionModel.persona_id == persona_id,
+                BaseImageVersionModel.seed_group == last,
+            )
+            .order_by(BaseImageVersionModel.n)
+        )
+        return (await self._session.scalars(statement)).all()
+
     async def consents(self, persona_id: str) -> Sequence[ConsentModel]:
         """Return the records of leave that a persona's uploads came with, oldest first."""
         statement = (

@@ -66,7 +66,11 @@ class Wanted:
 
 @dataclass(slots=True)
 class Move:
-    """A move that is allowed, inside its transaction; `make` it once."""
+    """A move that is allowed, inside its transaction; `make` it once.
+
+    Attributes:
+        versions: all of the persona's, oldest first; for a seed, those of the last one.
+    """
 
     wanted: Wanted
     session: AsyncSession
@@ -152,7 +156,9 @@ async def moving(database: Database, wanted: Wanted) -> AsyncIterator[Move]:
         await EventRepository(session).lock()
         persona = await PersonaRepository(session).find(wanted.persona)
         require_revision(persona, wanted.expected_revision)
-        versions = await BaseImageRepository(session).of(persona.id)
+        images = BaseImageRepository(session)
+        few = wanted.action == "seed"  # the last seed's tell what is allowed, and are all it needs
+        versions = await (images.last_seed(persona.id) if few else images.of(persona.id))
         target = require(wanted.action, persona, versions)
         yield Move(wanted, session, persona, versions, target.value)
 

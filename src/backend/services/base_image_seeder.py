@@ -84,10 +84,16 @@ class BaseImageSeeder:
         return view.persona.id, seeded
 
     async def _view(self, wanted: Wanted) -> BaseImageView:
+        """Return the persona with those of its versions that a seed may start from."""
         require_role(wanted.action, wanted.actor)
         async with self._database.read() as session:
             persona = await PersonaRepository(session).find(wanted.persona)
-            view = BaseImageView(persona, tuple(await BaseImageRepository(session).of(persona.id)))
+            images = BaseImageRepository(session)
+            versions = list(await images.last_seed(persona.id))
+            live = persona.approved_version
+            if live is not None and all(version.n != live for version in versions):
+                versions.insert(0, await images.get(persona.id, live))
+            view = BaseImageView(persona, tuple(versions))
         require(wanted.action, view.persona, view.versions)
         return view
 
