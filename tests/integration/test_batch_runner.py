@@ -299,9 +299,8 @@ async def test_a_storage_that_stays_away_pauses_the_batch(studio: Studio, tmp_pa
     assert (await run(studio, batch_id)).counts[ItemState.DONE] == 1
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # which locks as a whole
 async def test_a_locked_database_costs_time_and_no_picture(studio: Studio, rounds: Any) -> None:
-    if studio.database.url.get_backend_name() != "sqlite":
-        pytest.skip("only SQLite locks the whole database")
     batch_id = await create(studio, [f"sleep:0.05 {i}" for i in range(20)])
     await studio.runner.start()
     await until(lambda: _some_done(studio, batch_id))
