@@ -155,10 +155,6 @@ class BatchRunner:
                 if not self._only:
                     await asyncio.shield(self.stop())
 
-    def submit(self, batch_id: str) -> None:
-        """Look at a batch at once, and not only at the next turn."""
-        self._on_change(batch_id)
-
     @property
     def storage_faults(self) -> int:
         """How many failures in a row the database had, and pictures wait for the storage."""

@@ -153,7 +153,6 @@ class Faults:
 
     def _blame(self, seat: Seat, error: GatorError) -> None:
         seat.failures += 1
-        seat.last_error = error.message
         if seat.failures >= FAILURES and not seat.quarantine:
             seat.quarantine = f"failed {FAILURES} times in a row, at last: {error.message}"
             home = seat.device.device_id

@@ -55,11 +55,6 @@ class WorkerProcess:
         """The worker's process id."""
         return self._process.pid
 
-    @property
-    def is_alive(self) -> bool:
-        """Whether the process still runs."""
-        return self._process.poll() is None
-
     def fileno(self) -> int:
         """Return the socket's, for a selector."""
         return self._connection.fileno()

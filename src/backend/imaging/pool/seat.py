@@ -125,7 +125,6 @@ class Seat:
     failures: int = 0
     doubts: int = 0
     quarantine: str = ""
-    last_error: str = ""
     done: int = 0
     failed: int = 0
     starts: int = 0
