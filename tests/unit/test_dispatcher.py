@@ -115,6 +115,13 @@ def test_a_micro_batch_is_like_pictures_and_no_more_than_a_fair_share() -> None:
     assert taken(dispatcher, 1, stations, size=4) == [5, 4]
 
 
+def test_a_picture_that_goes_alone_is_never_part_of_a_micro_batch() -> None:
+    tickets = [ticket(0, i) for i in range(4)]
+    tickets[0].alone = tickets[2].alone = True
+    dispatcher = dispatcher_of(*tickets)
+    assert [taken(dispatcher, 0, idle(0), size=4) for _ in range(3)] == [[0], [1, 3], [2]]
+
+
 def test_tickets_put_back_come_before_all_others() -> None:
     dispatcher = dispatcher_of(ticket(0, 1), ticket(0, 2), ticket(0, 3))
     first = dispatcher.take(0, idle(0), 0.0, steal=False)
