@@ -1,21 +1,58 @@
-"""What was said lately, as the next caption needs it: openings, runs of words, phrases.
+"""What a persona said before, as the next caption needs it.
 
-Invariant: read once for a caption, newest first, and never changed. The topic's own words do not
-count as repetition: whoever asks about the same thing again gets the same topic again.
+Three spans: the full text for ever (by fingerprint), openings and runs of words for the last
+`WINDOW` posts, fragments and themes by how long ago they were used. Whoever wrote a caption, it is
+remembered here alike. `Memory` is what one caption is written against; `CaptionMemory` is the port
+behind which all of it is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from backend.captions.words import tokens
 
+WINDOW = 30
+"""How many posts openings and runs of words are compared with."""
+
 OPENING_WORDS = 4
-MOST = 30
 _RUN = 4
 _READ_CHARACTERS = 3_000
-T = TypeVar("T")
+
+Run = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One caption that went out."""
+
+    text: str
+    origin: str = "template"
+    fragments: tuple[str, ...] = ()
+    theme: str = ""
+
+
+class CaptionMemory(Protocol):
+    """Where what personas said is kept."""
+
+    async def recall(self, persona_id: str, count: int) -> Sequence[Said]:
+        """Return what a persona said lately, newest first."""
+
+    async def said(self, persona_id: str, text: str) -> bool:
+        """Tell whether a persona ever said this, but for case and spaces."""
+
+    async def remember(self, persona_id: str, said: Sequence[Said]) -> None:
+        """Keep captions, oldest first; one that was said before is kept once."""
+
+
+def fingerprint(text: str) -> str:
+    """Return 32 hex digits that are equal for texts that differ in case and spaces alone."""
+    squeezed = " ".join(text.casefold().split())
+    return hashlib.blake2b(squeezed.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def opening_of(text: str) -> tuple[str, ...]:
@@ -23,54 +60,60 @@ def opening_of(text: str) -> tuple[str, ...]:
     return tuple(tokens(text[:200])[:OPENING_WORDS])
 
 
+def runs_of(text: str) -> set[Run]:
+    """Return a text's runs of four words."""
+    words = tokens(text[:_READ_CHARACTERS])
+    return set(zip(words, words[1:], words[2:], words[3:], strict=False))
+
+
 class Memory:
     """The captions that the next one is compared with.
 
     Args:
-        recent: what was said lately, newest first; more than the last `MOST` only count where they
-            are word for word the same.
-        topic: words that may come again.
+        said: what was said lately, newest first; texts alone will do.
     """
 
-    def __init__(self, recent: Sequence[str] = (), topic: str = "") -> None:
-        self._topic = topic
-        self._texts = list(recent[:MOST])
-        self._all = frozenset(recent)
-        self._openings = {opening_of(text) for text in self._texts}
-        self._runs = [self._runs_of(text) for text in self._texts]
-        self._ages: dict[str, int] = {}
+    def __init__(self, said: Iterable[Said | str] = ()) -> None:
+        self._recent: deque[tuple[tuple[str, ...], set[Run]]] = deque(maxlen=WINDOW)
+        self._fingerprints: set[str] = set()
+        self._used: dict[str, int] = {}
+        self._count = 0
+        for one in reversed(list(said)):
+            self.add(one if isinstance(one, Said) else Said(one))
 
-    def age(self, phrase: str) -> int:
-        """Return how many captions ago a phrase was said; one never said is older than them all."""
-        found = self._ages.get(phrase)
-        if found is None:
-            ages = (age for age, text in enumerate(self._texts) if phrase in text)
-            found = self._ages[phrase] = next(ages, len(self._texts))
-        return found
+    def __len__(self) -> int:
+        return self._count
 
-    def least_recent(self, items: Sequence[T], phrases: Sequence[str]) -> list[T]:
-        """Return the items whose phrases were never said, else the half said longest ago."""
-        ages = [self.age(phrase) for phrase in phrases]
-        oldest, middle = max(ages), sorted(ages)[len(ages) // 2]
-        least = oldest if oldest == len(self._texts) else middle
-        return [item for item, age in zip(items, ages, strict=True) if age >= least]
+    def add(self, said: Said) -> None:
+        """Take in one more caption, as the newest."""
+        self._count += 1
+        self._fingerprints.add(fingerprint(said.text))
+        self._recent.appendleft((opening_of(said.text), runs_of(said.text)))
+        for used in (*said.fragments, f"theme:{said.theme}"):
+            self._used[used] = self._count
 
-    def opening(self, text: str) -> bool:
-        """Tell whether one of the captions opens with the same words."""
-        return opening_of(text) in self._openings
+    def forbid(self, text: str) -> None:
+        """Take a text as said, without its being one of the recent ones."""
+        self._fingerprints.add(fingerprint(text))
+
+    def age(self, used: str) -> int:
+        """Return how many captions ago a fragment (or `theme:…`) was used; 1 is the newest.
+
+        What was never used is older than all: the number of captions there are, and one.
+        """
+        return self._count + 1 - self._used.get(used, 0)
 
     def said(self, text: str) -> bool:
-        """Tell whether this was said, word for word."""
-        return text in self._all
+        """Tell whether this was said, but for case and spaces."""
+        return fingerprint(text) in self._fingerprints
+
+    def opening(self, text: str) -> bool:
+        """Tell whether one of the recent captions opens with the same words."""
+        return any(opening_of(text) == opening for opening, _ in self._recent)
 
     def overlap(self, text: str) -> float:
-        """Return which share of a text's runs of four words the nearest caption has too."""
-        mine = self._runs_of(text)
-        if not mine or not self._runs:
+        """Return which share of a text's runs of four words the likest recent caption has too."""
+        mine = runs_of(text)
+        if not mine or not self._recent:
             return 0.0
-        return max(len(mine & theirs) for theirs in self._runs) / len(mine)
-
-    def _runs_of(self, text: str) -> set[tuple[str, ...]]:
-        text = text[:_READ_CHARACTERS]
-        words = tokens(text.replace(self._topic, " ") if self._topic else text)
-        return {tuple(words[index : index + _RUN]) for index in range(len(words) - _RUN + 1)}
+        return max(len(mine & theirs) for _, theirs in self._recent) / len(mine)
