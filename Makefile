@@ -15,7 +15,7 @@ serve: $(VENV)/.installed
 	$(BIN)/gator serve
 
 test: $(VENV)/.installed-dev $(VENV)/.browser
-	$(BIN)/pytest -m "not gpu"
+	$(BIN)/pytest -m "not gpu" --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 stress: $(VENV)/.installed-dev $(VENV)/.browser
 	$(BIN)/pytest -m "not gpu" --stress --timeout=3600 tests/stress tests/e2e/test_chaos.py \
