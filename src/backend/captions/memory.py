@@ -19,6 +19,9 @@ from backend.captions.words import tokens
 WINDOW = 30
 """How many posts openings and runs of words are compared with."""
 
+HORIZON = 300
+"""How many posts back it matters when a fragment or theme was used; beyond, all are as old."""
+
 OPENING_WORDS = 4
 _RUN = 4
 _READ_CHARACTERS = 3_000
@@ -34,6 +37,10 @@ class Said:
     origin: str = "template"
     fragments: tuple[str, ...] = ()
     theme: str = ""
+    platform: str = ""
+    seed: int | None = None
+    forms: tuple[str, ...] = ()
+    """The same post's other texts, as other platforms have it."""
 
 
 class CaptionMemory(Protocol):
@@ -45,8 +52,8 @@ class CaptionMemory(Protocol):
     async def said(self, persona_id: str, text: str) -> bool:
         """Tell whether a persona ever said this, but for case and spaces."""
 
-    async def remember(self, persona_id: str, said: Sequence[Said]) -> None:
-        """Keep captions, oldest first; one that was said before is kept once."""
+    async def remember(self, persona_id: str, said: Sequence[Said]) -> Sequence[Said]:
+        """Keep captions, oldest first; return those that were not said before, and are kept."""
 
 
 def fingerprint(text: str) -> str:
@@ -78,17 +85,23 @@ class Memory:
         self._fingerprints: set[str] = set()
         self._used: dict[str, int] = {}
         self._count = 0
-        for one in reversed(list(said)):
-            self.add(one if isinstance(one, Said) else Said(one))
+        newest_first = [one if isinstance(one, Said) else Said(one) for one in said]
+        for one in reversed(newest_first[WINDOW:]):
+            self._note(one)
+        for one in reversed(newest_first[:WINDOW]):
+            self.add(one)
 
     def __len__(self) -> int:
         return self._count
 
     def add(self, said: Said) -> None:
         """Take in one more caption, as the newest."""
-        self._count += 1
-        self._fingerprints.add(fingerprint(said.text))
+        self._note(said)
         self._recent.appendleft((opening_of(said.text), runs_of(said.text)))
+
+    def _note(self, said: Said) -> None:
+        self._count += 1
+        self._fingerprints.update(map(fingerprint, (said.text, *said.forms)))
         for used in (*said.fragments, f"theme:{said.theme}"):
             self._used[used] = self._count
 
@@ -99,9 +112,10 @@ class Memory:
     def age(self, used: str) -> int:
         """Return how many captions ago a fragment (or `theme:…`) was used; 1 is the newest.
 
-        What was never used is older than all: the number of captions there are, and one.
+        What was never used is older than all: the number of captions there are, and one. Nothing is
+        older than the `HORIZON`, so that what is recalled and what was added since weigh alike.
         """
-        return self._count + 1 - self._used.get(used, 0)
+        return min(self._count + 1 - self._used.get(used, 0), HORIZON + 1)
 
     def said(self, text: str) -> bool:
         """Tell whether this was said, but for case and spaces."""
