@@ -12,6 +12,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 from backend.captions.words import tokens
@@ -73,6 +74,13 @@ def runs_of(text: str) -> set[Run]:
     return set(zip(words, words[1:], words[2:], words[3:], strict=False))
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    text: str
+    opening: tuple[str, ...]
+    runs: set[Run]
+
+
 class Memory:
     """The captions that the next one is compared with.
 
@@ -81,7 +89,8 @@ class Memory:
     """
 
     def __init__(self, said: Iterable[Said | str] = ()) -> None:
-        self._recent: deque[tuple[tuple[str, ...], set[Run]]] = deque(maxlen=WINDOW)
+        self._recent: deque[_Heard] = deque(maxlen=WINDOW)
+        self._unlabelled: deque[tuple[int, str]] = deque(maxlen=WINDOW)
         self._fingerprints: set[str] = set()
         self._used: dict[str, int] = {}
         self._count = 0
@@ -97,7 +106,9 @@ class Memory:
     def add(self, said: Said) -> None:
         """Take in one more caption, as the newest."""
         self._note(said)
-        self._recent.appendleft((opening_of(said.text), runs_of(said.text)))
+        self._recent.appendleft(_Heard(said.text, opening_of(said.text), runs_of(said.text)))
+        if not said.fragments:
+            self._unlabelled.append((self._count, said.text))
 
     def _note(self, said: Said) -> None:
         self._count += 1
@@ -109,13 +120,26 @@ class Memory:
         """Take a text as said, without its being one of the recent ones."""
         self._fingerprints.add(fingerprint(text))
 
-    def age(self, used: str) -> int:
+    def age(self, used: str, phrase: str = "") -> int:
         """Return how many captions ago a fragment (or `theme:…`) was used; 1 is the newest.
 
         What was never used is older than all: the number of captions there are, and one. Nothing is
         older than the `HORIZON`, so that what is recalled and what was added since weigh alike.
+
+        Args:
+            used: the fragment's id.
+            phrase: words of its own, by which recent captions are searched whose fragments are not
+                known.
         """
-        return min(self._count + 1 - self._used.get(used, 0), HORIZON + 1)
+        last = self._used.get(used, 0)
+        if phrase and self._unlabelled:
+            heard = (number for number, text in self._unlabelled if phrase in text)
+            last = max(last, max(heard, default=0))
+        return min(self._count + 1 - last, HORIZON + 1)
+
+    def recently(self, phrase: str, span: int) -> bool:
+        """Tell whether one of the last `span` captions holds a phrase."""
+        return any(phrase in heard.text for heard in islice(self._recent, span))
 
     def said(self, text: str) -> bool:
         """Tell whether this was said, but for case and spaces."""
@@ -123,11 +147,12 @@ class Memory:
 
     def opening(self, text: str) -> bool:
         """Tell whether one of the recent captions opens with the same words."""
-        return any(opening_of(text) == opening for opening, _ in self._recent)
+        opening = opening_of(text)
+        return any(opening == heard.opening for heard in self._recent)
 
     def overlap(self, text: str) -> float:
         """Return which share of a text's runs of four words the likest recent caption has too."""
         mine = runs_of(text)
         if not mine or not self._recent:
             return 0.0
-        return max(len(mine & theirs) for _, theirs in self._recent) / len(mine)
+        return max(len(mine & heard.runs) for heard in self._recent) / len(mine)
