@@ -124,7 +124,7 @@ def compose_plain(brief: Brief, library: Library = SHIPPED) -> Caption:
     for number in range(_PLAIN_TRIES):
         draft = desk.draft(_sub_seed(root, number), desk.choices, _NOTHING_SAID)
         text = desk.render(draft, brief.platform)
-        if desk.holds(text, draft.theme):
+        if desk.holds(draft, text):
             break
     assert draft is not None  # noqa: S101  the range is not empty
     return _caption(desk, brief, draft, text)
@@ -191,7 +191,7 @@ def _likeness(desk: Desk, draft: Draft, text: str, memory: Memory) -> Likeness:
         said |= part.fragment.says
     echoes += len(said & desk.topic_stems)
     return Likeness(
-        not desk.holds(text, draft.theme),
+        not desk.holds(draft, text),
         memory.said(text),
         memory.opening(text),
         round(memory.overlap(text) + _ECHO * echoes, 6),

@@ -41,6 +41,7 @@ TIGHT = (60, 40, 24)
 """To how many characters a topic is shortened, one after the other, where nothing else helps."""
 
 _CARRIED = frozenset({"topic", "Topic", "theme"})
+_BEFORE_A_CLAIM = ("", "I ", "I just ", "we have ", "I'm ", "after ", "Done. ")
 _LEAST_LEFT = 4
 _CONTEXT_SPAN = 7
 _THEME, _LOOK, _FACT, _TAGS, _TAG_COUNT = map(salt, ("theme", "look", "fact", TAGS, "tag count"))
@@ -60,7 +61,12 @@ class Draft:
     @property
     def fragments(self) -> tuple[str, ...]:
         """The ids of what fills its slots."""
-        return tuple(part.fragment.id for part in self.parts)
+        return tuple([part.fragment.id for part in self.parts])
+
+    @property
+    def shows_style(self) -> bool:
+        """Whether a part that is never left out shows the style."""
+        return any(part.fragment.shows_style and not _is_spare(part) for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -186,13 +192,19 @@ class Desk:
             "",
         )
 
-    def holds(self, text: str, theme: str) -> bool:
-        """Tell whether a text keeps what every caption promises."""
+    @cached_property
+    def _may_claim(self) -> bool:
+        """Whether the user's words hold what after some words of a pack would be a claim."""
+        said = (self.topic.text, *self.themes, *self.facts, *self.voice.appearance.phrases)
+        return any(CLAIM.search(f"{before}{text}") for text in said for before in _BEFORE_A_CLAIM)
+
+    def holds(self, draft: Draft, text: str) -> bool:
+        """Tell whether a draft's text keeps what every caption promises."""
         return (
             len(text) >= SHORTEST
-            and theme in text
-            and self.pack.shows_style(text)
-            and not CLAIM.search(text)
+            and draft.theme in text
+            and (draft.shows_style or self.pack.shows_style(text))
+            and not (self._may_claim and CLAIM.search(text))
         )
 
     def _fitting(self, draft: Draft, platform: Platform) -> Iterator[str]:
@@ -220,7 +232,7 @@ class Desk:
         if not self.families:
             return text
         turned = customize(text, self.keywords, (self.topic.text, *self.themes))
-        return turned if self.holds(turned, draft.theme) else text
+        return turned if self.pack.shows_style(turned) else text
 
     def _tags(self, draft: Draft, platform: Platform) -> str:
         if not self.tags or platform.max_hashtags < 1:

@@ -65,6 +65,9 @@ class Fragment:
     families: frozenset[str]
     """Which of future, analysis and community it speaks of."""
 
+    shows_style: bool
+    """Whether its own words hold one of the pack's."""
+
     phrase: str
     """The longest run of its own words, by which a text is seen to hold it."""
 
@@ -184,7 +187,7 @@ class Pack:
 
     @cached_property
     def _shown(self) -> re.Pattern[str]:
-        return re.compile(rf"\b(?:{'|'.join(map(re.escape, self.words))})\b", re.IGNORECASE)
+        return word_pattern(self.words)
 
     def shows_style(self, text: str) -> bool:
         """Tell whether a text holds one of the style's words."""
@@ -265,6 +268,11 @@ def fill(plan: BoundPlan, seed: int, choices: Mapping[str, Choices]) -> list[Par
             template = variants[below(mix(seed ^ slot.variant_salt), len(variants))]
         parts.append(Part(slot.name, fragment, template, slot.optional, slot.opens_paragraph))
     return parts
+
+
+def word_pattern(words: Iterable[str]) -> re.Pattern[str]:
+    """Return what finds any of some words, as whole words."""
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, words)) or '(?!)'})\b", re.IGNORECASE)
 
 
 def join(parts: Iterable[Part], leaves: Mapping[str, str]) -> str:

@@ -28,6 +28,7 @@ from backend.captions.grammar import (
     Pack,
     Plan,
     Slot,
+    word_pattern,
 )
 from backend.captions.scoring import MODIFIERS, STYLES
 from backend.captions.seeds import digest
@@ -154,8 +155,10 @@ def compile_pack(data: Mapping[str, Any], style: str, locale: str) -> Pack:
     """
     name = f"{locale}/{style}"
     fragments: dict[str, list[Fragment]] = {}
+    words = _texts(data, "words", name)
+    shown = word_pattern(words)
     for group in data.get("fragment", ()):
-        compiled = _compile_group(group, name)
+        compiled = _compile_group(group, name, shown)
         for slot in slots_of(group, name):
             fragments.setdefault(slot, []).extend(compiled)
     plans = tuple(_compile_plan(plan, name) for plan in data.get("plan", ()))
@@ -164,7 +167,7 @@ def compile_pack(data: Mapping[str, Any], style: str, locale: str) -> Pack:
     if unknown:
         raise ConfigurationError(f"Pack {name}: no fragment fills {sorted(unknown)}.")
     filled = {slot: tuple(found) for slot, found in fragments.items()}
-    words, themes = _texts(data, "words", name), _texts(data, "default_themes", name)
+    themes = _texts(data, "default_themes", name)
     return Pack(style, locale, words, themes, plans, filled)
 
 
@@ -197,7 +200,7 @@ def _compile_plan(plan: Mapping[str, Any], pack: str) -> Plan:
     return Plan(_text(plan, "id", pack), tuple(slots), _weight(plan, pack))
 
 
-def _compile_group(group: Mapping[str, Any], pack: str) -> list[Fragment]:
+def _compile_group(group: Mapping[str, Any], pack: str, shown: re.Pattern[str]) -> list[Fragment]:
     label = f"{pack}: {_text(group, 'id', pack)}"
     unknown = set(group) - FRAGMENT_KEYS
     if unknown:
@@ -213,12 +216,14 @@ def _compile_group(group: Mapping[str, Any], pack: str) -> list[Fragment]:
         raise ConfigurationError(f'Pack {label} claims something and does not need "fact".')
     weight, group_id = _weight(group, label), group["id"]
     return [
-        _compile_text(text, f"{pack}/{group_id}", label, weight=weight, **terms)
+        _compile_text(text, f"{pack}/{group_id}", label, shown, weight=weight, **terms)
         for text in _texts(group, "texts", label)
     ]
 
 
-def _compile_text(text: str, group: str, label: str, **terms: Any) -> Fragment:
+def _compile_text(
+    text: str, group: str, label: str, shown: re.Pattern[str], **terms: Any
+) -> Fragment:
     pieces = _LEAF.split(text)
     own, leaves = pieces[::2], frozenset(pieces[1::2])
     if leaves - LEAVES or any(sign in "".join(own) for sign in "{}"):
@@ -231,6 +236,7 @@ def _compile_text(text: str, group: str, label: str, **terms: Any) -> Fragment:
         leaves=leaves,
         says=content_stems(plain),
         families=families_of(stems(plain)),
+        shows_style=all(shown.search(" ".join(_LEAF.split(v)[::2])) for v in variants),
         phrase=max(_LEAF.split(variants[0])[::2], key=len),
         **terms,
     )
