@@ -16,7 +16,9 @@ from backend.models.persona import PersonaModel
 
 Row = CaptionMemoryModel
 
-_AT_ONCE = 500
+_AT_ONCE = 20
+"""So few fingerprints at once that PostgreSQL looks each up, also before it has statistics."""
+
 _LOCK = 0x6761_746F_7203
 """Salts PostgreSQL's advisory lock on one persona's memory; any number that nobody else uses."""
 
@@ -29,9 +31,10 @@ class CaptionMemoryRepository:
 
     async def recall(self, persona_id: str, count: int) -> list[Said]:
         """Return a persona's latest posts, newest first."""
+        last = await self._last(persona_id)
         statement = (
             select(Row.text, Row.origin, Row.fragments, Row.theme, Row.platform, Row.seed)
-            .where(Row.persona_id == persona_id, Row.sequence.is_not(None))
+            .where(Row.persona_id == persona_id, Row.sequence > last - count)
             .order_by(Row.sequence.desc())
             .limit(count)
         )
@@ -65,10 +68,7 @@ class CaptionMemoryRepository:
         await self._hold(persona_id)
         texts = [form for one in said for form in (one.text, *one.forms)]
         known = await self.known(persona_id, texts)
-        last = await self._session.scalar(
-            select(func.max(Row.sequence)).where(Row.persona_id == persona_id)
-        )
-        sequence, kept, rows = last or 0, [], list[dict[str, Any]]()
+        sequence, kept, rows = await self._last(persona_id), [], list[dict[str, Any]]()
         for one in said:
             if fingerprint(one.text) in known:
                 continue
@@ -83,6 +83,11 @@ class CaptionMemoryRepository:
         if rows:
             await self._session.execute(insert(Row), rows)
         return kept
+
+    async def _last(self, persona_id: str) -> int:
+        """Return the number of a persona's latest post; there are no gaps before it."""
+        statement = select(func.max(Row.sequence)).where(Row.persona_id == persona_id)
+        return await self._session.scalar(statement) or 0
 
     async def _hold(self, persona_id: str) -> None:
         """Let nobody else add to a persona's memory, nor delete the persona, meanwhile.
