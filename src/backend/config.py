@@ -255,7 +255,7 @@ class Settings(BaseSettings):
 
     def caption_rungs(self) -> tuple[RungSettings, ...]:
         """Return the chat endpoints in the order they are asked, the common limits filled in."""
-        first = ()
+        first: tuple[RungSettings, ...] = ()
         if self.llm_base_url and self.llm_model:
             first = (
                 RungSettings(

@@ -137,6 +137,11 @@ class Memory:
             last = max(last, max(heard, default=0))
         return min(self._count + 1 - last, HORIZON + 1)
 
+    @property
+    def openings(self) -> tuple[str, ...]:
+        """How the recent captions open, newest first."""
+        return tuple(" ".join(heard.opening) for heard in self._recent)
+
     def recently(self, phrase: str, span: int) -> bool:
         """Tell whether one of the last `span` captions holds a phrase."""
         return any(phrase in heard.text for heard in islice(self._recent, span))
