@@ -23,7 +23,6 @@ ROUNDS = 3
 """How often the drafts are drawn anew where none is both new and sound."""
 
 _ECHO = 0.02
-_PLAIN_TRIES = 16
 _TEMPLATES = 4
 _NOTHING_SAID = Memory()
 _DRAFT = salt("draft")
@@ -111,23 +110,6 @@ def compose_for(
         platform.name: _caption(desk, brief, draft, desk.render(draft, platform))
         for platform in platforms
     }
-
-
-def compose_plain(brief: Brief, library: Library = SHIPPED) -> Caption:
-    """Write the first sound draft, compared with nothing: what the grammar alone makes of a seed.
-
-    Raises:
-        ConfigurationError: the pack cannot be used.
-    """
-    desk = desk_for(brief, library)
-    root, draft, text = _root(brief), None, ""
-    for number in range(_PLAIN_TRIES):
-        draft = desk.draft(_sub_seed(root, number), desk.choices, _NOTHING_SAID)
-        text = desk.render(draft, brief.platform)
-        if desk.holds(draft, text):
-            break
-    assert draft is not None  # noqa: S101  the range is not empty
-    return _caption(desk, brief, draft, text)
 
 
 def consider(

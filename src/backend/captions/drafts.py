@@ -8,8 +8,9 @@ optional parts go first, then hashtags, then what carries neither topic nor them
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 from backend.captions.brief import Brief
 from backend.captions.claims import CLAIM
@@ -47,8 +48,7 @@ _CONTEXT_SPAN = 7
 _THEME, _LOOK, _FACT, _TAGS, _TAG_COUNT = map(salt, ("theme", "look", "fact", TAGS, "tag count"))
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """One caption before it is rendered."""
 
     seed: int
@@ -153,7 +153,7 @@ class Desk:
         plan = plan or self.bound.plan(mix(seed))
         parts = tuple(fill(plan, seed, choices))
         theme = self._theme(mix(seed ^ _THEME), memory)
-        tagged = any(slot.name == TAGS for slot in plan.slots) and mix(seed ^ _TAGS) >> 63 == 0
+        tagged = plan.is_tagged and mix(seed ^ _TAGS) & 1 == 0
         return Draft(seed, plan.id, parts, tagged, theme, self._leaves(seed, theme, memory))
 
     def _theme(self, bits: int, memory: Memory) -> str:
@@ -164,14 +164,13 @@ class Desk:
             themes = tuple(t for t, age in zip(themes, ages, strict=True) if age >= middle)
         return themes[below(bits, len(themes))]
 
+    @cached_property
+    def _given(self) -> Mapping[str, str]:
+        """The leaves that are the same in every draft."""
+        return {**_topic_leaves(self.topic), "context": self.context}
+
     def _leaves(self, seed: int, theme: str, memory: Memory) -> dict[str, str]:
-        topic = self.topic
-        leaves = {
-            "topic": topic.inline if topic.text else "",
-            "Topic": topic.leading,
-            "theme": theme,
-            "context": self.context,
-        }
+        leaves = {**self._given, "theme": theme}
         if self.context and memory.recently(self.context, _CONTEXT_SPAN):
             leaves["context"] = ""
         looks = self.voice.appearance.phrases
@@ -183,6 +182,9 @@ class Desk:
 
     def render(self, draft: Draft, platform: Platform) -> str:
         """Return a draft as a platform takes it, "" where it cannot be made to fit."""
+        text = self._finished(draft.parts, draft, platform if draft.has_tags else None)
+        if platform.fits(text):
+            return text
         return next(self._fitting(draft, platform), "") or next(
             (
                 text
@@ -220,9 +222,8 @@ class Desk:
             for longest in TIGHT:
                 topic = read_topic(self.topic.prompt, longest, self.voice.locale)
                 if topic.kind == self.topic.kind or not topic.text:
-                    shorter = {"topic": topic.inline if topic.text else "", "Topic": topic.leading}
-                    leaves = {**draft.leaves, **shorter, "theme": theme}
-                    yield replace(draft, theme=theme, leaves=leaves)
+                    leaves = {**draft.leaves, **_topic_leaves(topic), "theme": theme}
+                    yield draft._replace(theme=theme, leaves=leaves)
 
     def _finished(self, parts: Sequence[Part], draft: Draft, tags_of: Platform | None) -> str:
         text = join(parts, draft.leaves)
@@ -295,6 +296,10 @@ def appearance_context(voice: Voice, style: str) -> str:
         return ""
     spoken: Mapping[str, str] = lexicon(voice.locale)["context"]
     return spoken.get(style, spoken["casual"])
+
+
+def _topic_leaves(topic: Topic) -> dict[str, str]:
+    return {"topic": topic.inline if topic.text else "", "Topic": topic.leading}
 
 
 def _least_recent(choices: Choices, memory: Memory) -> Choices:

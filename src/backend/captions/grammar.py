@@ -16,11 +16,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
-from backend.captions.seeds import below, mix, salt
+from backend.captions.seeds import mix, salt
 
 LEAVES = frozenset({"topic", "Topic", "theme", "context", "look", "fact"})
+_VARIANT_BITS = 31
+_VARIANT_MASK = (1 << _VARIANT_BITS) - 1
 PARAGRAPH = "¶"
 TAGS = "tags"
 TONE = "tone"
@@ -129,28 +131,35 @@ class Choices:
         return len(self.fragments)
 
     def draw(self, bits: int) -> Fragment:
-        """Return the fragment that 64 bits stand for."""
-        return self.fragments[bisect_right(self.cumulative, bits * self.total >> 64)]
+        """Return the fragment that the upper 32 of 64 bits stand for."""
+        return self.fragments[bisect_right(self.cumulative, (bits >> 32) * self.total >> 32)]
 
 
-@dataclass(frozen=True, slots=True)
-class BoundSlot:
+class BoundSlot(NamedTuple):
     """A slot that something can fill here, and by which seeds it is drawn."""
 
     name: str
     optional: bool
     opens_paragraph: bool
     salt: int
-    optional_salt: int
-    variant_salt: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BoundPlan:
     """A plan less the slots that nothing can fill here."""
 
     id: str
     slots: tuple[BoundSlot, ...]
+
+    @cached_property
+    def order(self) -> tuple[BoundSlot, ...]:
+        """The slots that fragments fill: all but the tags."""
+        return tuple(slot for slot in self.slots if slot.name != TAGS)
+
+    @cached_property
+    def is_tagged(self) -> bool:
+        """Whether hashtags may follow."""
+        return len(self.order) < len(self.slots)
 
     @property
     def has_tone(self) -> bool:
@@ -226,15 +235,12 @@ def _bound_plan(plan: Plan, choices: Mapping[str, Choices]) -> BoundPlan:
     for slot in plan.slots:
         opens_paragraph = opens_paragraph or slot.opens_paragraph
         if slot.name in choices or slot.name == TAGS:
-            name = slot.name
-            salts = (salt(name), salt(f"{plan.id}/{name}?"), salt(f"{name}|"))
-            slots.append(BoundSlot(name, slot.optional, opens_paragraph, *salts))
+            slots.append(BoundSlot(slot.name, slot.optional, opens_paragraph, salt(slot.name)))
             opens_paragraph = False
     return BoundPlan(plan.id, tuple(slots))
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A filled slot, before its leaves are put in."""
 
     slot: str
@@ -244,29 +250,26 @@ class Part:
     opens_paragraph: bool
 
 
-def draw_parts(bound: Bound, seed: int, choices: Mapping[str, Choices] | None = None) -> list[Part]:
-    """Draw a plan and a fragment for each of its slots.
+def fill(plan: BoundPlan, seed: int, choices: Mapping[str, Choices]) -> list[Part]:
+    """Fill a plan's slots, tags apart.
+
+    Each slot has 64 bits of its own: the lowest says whether an optional one is filled, the upper
+    half which fragment fills it, those between which of its variants.
 
     Args:
-        bound: the pack and what may fill its slots.
+        plan: the order of slots.
         seed: 64 bits; the same bits draw the same parts.
-        choices: instead of the pack's own, those that memory and keywords prefer.
+        choices: what may fill each slot: the pack's own, or what memory and keywords prefer.
     """
-    return fill(bound.plan(mix(seed)), seed, choices or bound.choices)
-
-
-def fill(plan: BoundPlan, seed: int, choices: Mapping[str, Choices]) -> list[Part]:
-    """Fill a plan's slots, tags apart."""
     parts = []
-    for slot in plan.slots:
-        if slot.name == TAGS or (slot.optional and mix(seed ^ slot.optional_salt) >> 63):
+    for name, optional, opens_paragraph, salted in plan.order:
+        bits = mix(seed ^ salted)
+        if optional and bits & 1:
             continue
-        fragment = choices[slot.name].draw(mix(seed ^ slot.salt))
+        fragment = choices[name].draw(bits)
         variants = fragment.variants
-        template = variants[0]
-        if len(variants) > 1:
-            template = variants[below(mix(seed ^ slot.variant_salt), len(variants))]
-        parts.append(Part(slot.name, fragment, template, slot.optional, slot.opens_paragraph))
+        chosen = (bits >> 1 & _VARIANT_MASK) * len(variants) >> _VARIANT_BITS
+        parts.append(Part(name, fragment, variants[chosen], optional, opens_paragraph))
     return parts
 
 
@@ -278,8 +281,8 @@ def word_pattern(words: Iterable[str]) -> re.Pattern[str]:
 def join(parts: Iterable[Part], leaves: Mapping[str, str]) -> str:
     """Join filled slots into a text, with the leaves' values as they are."""
     text = ""
-    for part in parts:
+    for _, _, template, _, opens_paragraph in parts:
         if text:
-            text += "\n\n" if part.opens_paragraph else " "
-        text += part.template.format_map(leaves)
+            text += "\n\n" if opens_paragraph else " "
+        text += template.format_map(leaves)
     return text
