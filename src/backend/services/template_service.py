@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from random import Random
 
@@ -40,6 +40,7 @@ class Draw:
     platform: Platform = ANY
     time_of_day: TimeOfDay | None = None
     facts: tuple[str, ...] = ()
+    locale: str | None = None
     caption: Caption | None = None
     brief: Brief | None = None
 
@@ -94,6 +95,8 @@ class TemplateService:
         if drawn is None:
             memory = self._memory_of(voice) if remembers else Memory(recent)
             drawn = Draw(new_seed() if seed is None else seed, memory)
+        if drawn.locale:
+            voice = replace(voice, locale=drawn.locale)
         drawn.brief = Brief(
             voice=voice,
             topic=read_topic(prompt, locale=voice.locale),
@@ -117,6 +120,7 @@ class TemplateService:
         *,
         time_of_day: TimeOfDay | None = None,
         facts: Sequence[str] = (),
+        locale: str | None = None,
     ) -> Iterator[Draw]:
         """Set seed, memory and terms for the caption that this task writes inside the block.
 
@@ -124,7 +128,8 @@ class TemplateService:
         fragments and scores. Whether the memory takes the caption in is the caller's business.
         """
         said = tuple(fact for fact in map(clean, facts) if fact)
-        drawn = Draw(seed, memory or Memory(), platform, time_of_day, said)
+        known = Memory() if memory is None else memory
+        drawn = Draw(seed, known, platform, time_of_day, said, locale)
         token = _drawing.set(drawn)
         try:
             yield drawn
