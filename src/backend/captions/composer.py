@@ -15,6 +15,7 @@ from backend.captions.memory import Memory, Said
 from backend.captions.packs import Library
 from backend.captions.platforms import ANY, Platform
 from backend.captions.seeds import digest, mix, salt
+from backend.captions.words import content_stems
 
 DRAFTS = 8
 """How many drafts the best is taken of."""
@@ -171,7 +172,7 @@ def _likeness(desk: Desk, draft: Draft, text: str, memory: Memory) -> Likeness:
     for part in draft.parts:
         echoes += len(said & part.fragment.says)
         said |= part.fragment.says
-    echoes += len(said & desk.topic_stems)
+    echoes += len(said & (desk.topic_stems | content_stems(draft.theme)))
     return Likeness(
         not desk.holds(draft, text),
         memory.said(text),
