@@ -26,7 +26,7 @@ from backend.captions.words import (
     word_set,
 )
 
-Kind = Literal["none", "gerund", "noun", "bare", "question", "free"]
+Kind = Literal["none", "noun", "bare", "gerund", "clause", "imperative", "question", "free"]
 
 LONGEST = 90
 _TELLING_WORDS = 2
@@ -69,6 +69,7 @@ class Topic:
     kind: Kind = "none"
     prompt: str = ""
     """The whole prompt, cleaned; keywords are read from it."""
+    locale: str = "en"
 
     @property
     def inline(self) -> str:
@@ -85,12 +86,13 @@ class Topic:
         return self.text[:1].upper() + self.text[1:] if self.text[:1].isascii() else self.text
 
 
-def read_topic(prompt: object, longest: int = LONGEST) -> Topic:
+def read_topic(prompt: object, longest: int = LONGEST, locale: str = "en") -> Topic:
     """Find what a prompt is about.
 
     Args:
         prompt: any value; what is no text, or holds no content word, gives an empty topic.
         longest: characters that the phrase may have.
+        locale: the language by which the phrase is read.
     """
     whole = clean(prompt)
     text = _strip_markup(whole)
@@ -100,8 +102,9 @@ def read_topic(prompt: object, longest: int = LONGEST) -> Topic:
         previous, text = text, _REQUEST.sub("", text, count=1)
     phrase = _phrase(text, longest)
     if not phrase:
-        return Topic(prompt=whole)
-    return Topic(phrase, _kind(phrase, asks=asks and len(phrase) >= len(text) - 1), whole)
+        return Topic(prompt=whole, locale=locale)
+    kind = _kind(phrase, asks=asks and len(phrase) >= len(text) - 1)
+    return Topic(phrase, kind, whole, locale)
 
 
 def _strip_markup(text: str) -> str:
