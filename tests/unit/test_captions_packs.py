@@ -97,7 +97,7 @@ def test_each_modifier_is_heard_in_every_style(pack: Pack) -> None:
 def test_there_is_enough_to_say_on_every_kind_of_topic(pack: Pack, kind: str) -> None:
     bound = pack.bind(Situation.of(kind))
     openings = len(bound.choices["opening"]) + len(bound.choices["lead"])
-    assert openings >= 60, openings
+    assert openings >= 50, openings
     for slot in ("core", "depth", "close", TONE):
         assert len(bound.choices[slot]) >= 24, slot
 
@@ -197,7 +197,7 @@ def test_a_sound_pack_has_no_findings() -> None:
         (with_fragment(texts=["today it is {theme}{context}."]), "punctuation"),
         (with_fragment(texts=["Today 3 times {theme}{context}."]), "punctuation"),
         (with_fragment(texts=["Today I tried {theme}{context}."]), "claim"),
-        (with_fragment(texts=["Today {theme}{context} cures all."]), "claim"),
+        (with_fragment(texts=["Today {theme}{context} cures anxiety."]), "claim"),
         (with_fragment(texts=["Today it is {theme}{context}. #blessed."]), "hashtag"),
         (small(default_themes=["24"]), "hashtag"),
         (with_fragment(texts=["Today it is {theme}{context} " + "very " * 60 + "much."]), "length"),

@@ -467,7 +467,7 @@ def test_hashtags_are_valid_or_absent(service: TemplateService, style: str) -> N
         for seed in range(40)
         for tag in re.findall(r"#\S*", service.generate_fallback_text(themed, seed=seed))
     }
-    assert tags == {"#Vegan", "#SlowLiving"}
+    assert tags == {"#RAndD", "#Vegan", "#SlowLiving"}
 
 
 @pytest.mark.parametrize("themes", [[], None, {}, [None, 3], "", ["  ", ""], 12])

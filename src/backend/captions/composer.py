@@ -172,7 +172,7 @@ def _likeness(desk: Desk, draft: Draft, text: str, memory: Memory) -> Likeness:
     for part in draft.parts:
         echoes += len(said & part.fragment.says)
         said |= part.fragment.says
-    echoes += len(said & (desk.topic_stems | content_stems(draft.theme)))
+    echoes += len(said & (desk.topic_stems | content_stems(draft.theme, desk.pack.locale)))
     return Likeness(
         not desk.holds(draft, text),
         memory.said(text),

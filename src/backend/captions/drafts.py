@@ -27,7 +27,7 @@ from backend.captions.grammar import (
 )
 from backend.captions.memory import Memory
 from backend.captions.packs import Library
-from backend.captions.platforms import Platform, hashtag
+from backend.captions.platforms import Platform, hashtags
 from backend.captions.scoring import StyleScores, modifiers_of, score_styles, score_voice
 from backend.captions.seeds import below, mix, salt
 from backend.captions.steering import MATCH_WEIGHT, customize, families_of, keywords_of
@@ -95,17 +95,20 @@ class Desk:
     @cached_property
     def keywords(self) -> tuple[str, ...]:
         """The prompt's words that carry meaning."""
-        return keywords_of(self.topic.prompt)
+        return keywords_of(self.topic.prompt, self.pack.locale)
 
     @cached_property
     def families(self) -> frozenset[str]:
         """Which of future, analysis and community the prompt speaks of."""
-        return families_of(self.keywords)
+        return families_of(self.keywords, self.pack.locale)
 
     @cached_property
     def choices(self) -> Mapping[str, Choices]:
         """The fragments by slot; those that the prompt's words match weigh twice."""
-        wanted, families = frozenset(stem(word) for word in self.keywords), self.families
+        wanted, families = (
+            frozenset(stem(word, self.pack.locale) for word in self.keywords),
+            self.families,
+        )
         if not wanted:
             return self.bound.choices
         weighted = {}
@@ -122,19 +125,14 @@ class Desk:
     @cached_property
     def topic_stems(self) -> frozenset[str]:
         """The stems of the topic's own words that carry meaning."""
-        return content_stems(self.topic.text)
+        return content_stems(self.topic.text, self.pack.locale)
 
     @cached_property
     def _near(self) -> tuple[str, ...]:
         """The themes, those twice that share a word with the topic."""
-        about = self.topic_stems
-        return (*self.themes, *(theme for theme in self.themes if about & content_stems(theme)))
-
-    @cached_property
-    def tags(self) -> tuple[str, ...]:
-        """The hashtags that themes make, each once, in the order of the themes."""
-        made = (hashtag(theme) for theme in self.themes)
-        return tuple({tag.casefold(): tag for tag in made if tag}.values())
+        about, locale = self.topic_stems, self.pack.locale
+        near = (theme for theme in self.themes if about & content_stems(theme, locale))
+        return (*self.themes, *near)
 
     def unsaid(self, memory: Memory) -> Mapping[str, Choices]:
         """Return the fragments that were used least recently: the never used, else a quarter."""
@@ -232,16 +230,15 @@ class Desk:
             text = f"{text}\n\n{tags}"
         if not self.families:
             return text
-        turned = customize(text, self.keywords, (self.topic.text, *self.themes))
+        protected = (self.topic.text, *self.themes)
+        turned = customize(text, self.keywords, protected, self.pack.locale)
         return turned if self.pack.shows_style(turned) else text
 
     def _tags(self, draft: Draft, platform: Platform) -> str:
-        if not self.tags or platform.max_hashtags < 1:
-            return ""
-        first = hashtag(draft.theme)
-        wanted = 1 + below(mix(draft.seed ^ _TAG_COUNT), platform.max_hashtags)
-        others = (tag for tag in self.tags if tag.casefold() != first.casefold())
-        return " ".join([tag for tag in (first, *others) if tag][:wanted])
+        """Return hashtags of some themes, that of the theme named first."""
+        wanted = 1 + below(mix(draft.seed ^ _TAG_COUNT), max(platform.max_hashtags, 1))
+        made = hashtags((draft.theme, *self.themes), platform, self.pack.locale)
+        return " ".join(made[:wanted])
 
 
 def desk_for(brief: Brief, library: Library) -> Desk:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from backend.captions.claims import CLAIM
+from backend.captions.claims import claims_in
 from backend.captions.grammar import (
     EXTRAS,
     FLAGS,
@@ -44,10 +44,7 @@ LONG_TOPIC, LONG_THEME = "t" * 40, "t" * 20
 _CARRIERS, _THEME = frozenset({"topic", "Topic"}), frozenset({"theme"})
 _CARELESS = re.compile(r"  | [.,;:!?](?!\.)|[.,;:!?]{2}|\d|\bi\b|[–—]|^\s|\s$")
 _ENDS = re.compile(r"(?:[.!?…][\"“”')]?|[.!?] \W{1,3})$")
-_DENIED = re.compile(
-    r"\b(?:cures?|guaranteed?|risk-free|best-selling|clinically|passive income|lose weight)\b",
-    re.IGNORECASE,
-)
+_EXPERIENCED = re.compile(r"\b(?:tried|tested|used|loved|bought)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +176,10 @@ def _clean(pack: Pack) -> Iterator[LintFinding]:
             yield LintFinding("punctuation", _name(pack), f"no capital at the start of {text!r}")
         if not _ENDS.search(text):
             yield LintFinding("punctuation", _name(pack), f"no end to the sentence {text!r}")
-        denied = CLAIM.search(text) or _DENIED.search(text)
-        if denied:
-            yield LintFinding("claim", _name(pack), f"{denied.group()!r} in {text!r}")
+        experienced = _EXPERIENCED.search(text)
+        denied = [claim.text for claim in claims_in(text, SAMPLE["fact"])]
+        for claim in [experienced.group()] if experienced else denied:
+            yield LintFinding("claim", _name(pack), f"{claim!r} in {text!r}")
 
 
 def _tags(pack: Pack) -> Iterator[LintFinding]:

@@ -37,7 +37,7 @@ _AFTER_THOUGHTS = word_set("turns", "thoughts_before")
 _NOT_BEFORE_THOUGHTS = word_set("turns", "thoughts_not_after")
 
 
-def keywords_of(prompt_keywords: object) -> tuple[str, ...]:
+def keywords_of(prompt_keywords: object, locale: str = "en") -> tuple[str, ...]:
     """Read keywords from a list, a set, a text or None; words of more than one word are split."""
     if isinstance(prompt_keywords, str):
         parts: list[str] = [prompt_keywords]
@@ -45,18 +45,23 @@ def keywords_of(prompt_keywords: object) -> tuple[str, ...]:
         parts = sorted(str(part) for part in prompt_keywords if isinstance(part, str))
     else:
         parts = []
-    return tuple(dict.fromkeys(word for part in parts for word in content_words(part[:600])))
+    return tuple(
+        dict.fromkeys(word for part in parts for word in content_words(part[:600], locale))
+    )
 
 
-def families_of(words: Iterable[str]) -> frozenset[str]:
+def families_of(words: Iterable[str], locale: str = "en") -> frozenset[str]:
     """Return which of future, analysis and community a set of words speaks of."""
-    found = {stem(word) for word in words}
-    return frozenset(name for name in FAMILIES if found & _family(name))
+    found = {stem(word, locale) for word in words}
+    return frozenset(name for name in FAMILIES if found & _family(name, locale))
 
 
 @cache
-def _family(name: str) -> frozenset[str]:
-    return frozenset(phrase[0] for phrase in stem_set(lexicon()["steering"][name]["words"]))
+def _family(name: str, locale: str) -> frozenset[str]:
+    listed = lexicon(locale)["steering"][name]["words"]
+    return frozenset(
+        stem(part, locale) for phrase in stem_set(listed, locale) for part in phrase[:1]
+    )
 
 
 def weight_of(template: str, keywords: Sequence[str]) -> int:
@@ -80,18 +85,21 @@ def select_weighted(templates: Sequence[str], keywords: Sequence[str], random: R
     return templates[-1]
 
 
-def customize(template: str, keywords: Iterable[str], protected: Sequence[str] = ()) -> str:
+def customize(
+    template: str, keywords: Iterable[str], protected: Sequence[str] = (), locale: str = "en"
+) -> str:
     """Turn a template towards the keywords.
 
     Args:
         template: a finished text.
         keywords: a prompt's words.
         protected: phrases of the user's in which no word may turn.
+        locale: the text's language; words turn in English alone, the handshake comes in all.
     """
-    families = families_of(keywords)
-    if "future" in families:
+    families = families_of(keywords, locale)
+    if "future" in families and locale == "en":
         template = _turn(template, _TODAY, _future, protected)
-    if "analysis" in families:
+    if "analysis" in families and locale == "en":
         template = _turn(template, _THOUGHTS, _analysis, protected)
     if "community" in families and HANDSHAKE not in template:
         tags = _TRAILING_TAGS.search(template)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from backend.captions.words import clean
+from backend.captions.appearance import Appearance, read_appearance
+from backend.captions.words import clean, lexicon, locales
 
 MAX_THEMES = 24
 MAX_TRAITS = 24
@@ -33,16 +34,25 @@ class Voice:
     locked_appearance: str = ""
     """The approved description; empty until an appearance is locked."""
 
+    appearance: Appearance = field(default_factory=Appearance)
+    """What that description says, fact by fact."""
+
+    locale: str = "en"
+    """The language of the captions."""
+
 
 def read_voice(persona: object) -> Voice:
     """Read a persona (any object, or a mapping) once.
 
     Args:
         persona: has, or lacks, `name`, `personality`, `content_themes`, `style_preferences`,
-            `appearance_locked`, `base_appearance_description`.
+            `appearance_locked`, `base_appearance_description`. The preferences may name a
+            `language`.
     """
     preferences = _field(persona, "style_preferences")
     personality = _field(persona, "personality")
+    locale = read_locale(_field(preferences, "language") or _field(preferences, "locale"))
+    locked = locked_appearance(persona)
     return Voice(
         name=clean(_field(persona, "name"), 120),
         personality=as_text(personality),
@@ -51,8 +61,20 @@ def read_voice(persona: object) -> Voice:
         voice_style=as_text(_field(preferences, "voice_style")),
         tone=as_text(_field(preferences, "tone")),
         themes=as_themes(_field(persona, "content_themes")),
-        locked_appearance=locked_appearance(persona),
+        locked_appearance=locked,
+        appearance=read_appearance(locked, locale),
+        locale=locale,
     )
+
+
+def read_locale(value: object) -> str:
+    """Return the locale that "de", "de-AT", "German" or "Deutsch" names, else English."""
+    named = as_text(value).casefold().replace("_", "-")
+    code = named.split("-", 1)[0]
+    for locale in locales():
+        if code == locale or named in lexicon(locale)["names"]:
+            return locale
+    return "en"
 
 
 def locked_appearance(persona: object) -> str:

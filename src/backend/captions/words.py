@@ -13,13 +13,18 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+import snowballstemmer
+
 PACKS = Path(__file__).parent / "packs"
 _READ_AT_MOST = 4_000
 _TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _BIDI_CONTROLS = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )
-_VOWELS = frozenset("aeiouy")
+SNOWBALL = {"en": "english", "de": "german"}
+"""The stemmer of each locale, by the name that Snowball gives it."""
+
+LONGEST_WORD = 60
 
 
 def clean(value: object, limit: int = 600) -> str:
@@ -65,34 +70,27 @@ def tokens(text: str) -> list[str]:
     return [match.casefold().replace("’", "'") for match in _TOKEN.findall(text)]
 
 
-@lru_cache(maxsize=8192)
-def stem(word: str) -> str:
-    """Reduce an English word to what its common forms share: trends, trend → trend."""
-    word = word.removesuffix("'s")
-    if len(word) > 4 and word.endswith("ies"):
-        return word[:-3] + "y"
-    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
-        word = word[:-1]
-    for suffix in ("ing", "ed", "ly"):
-        root = word.removesuffix(suffix)
-        if root != word and len(root) > 2 and _VOWELS & set(root):
-            word = root[:-1] if suffix != "ly" and _doubled(root) else root
-            break
-    return word[:-1] if len(word) > 3 and word.endswith("e") else word
+@lru_cache(maxsize=16_384)
+def stem(word: str, locale: str = "en") -> str:
+    """Reduce a word to what its common forms share, by Snowball's rules: trending → trend."""
+    word = word[:LONGEST_WORD].removesuffix("'s")
+    stemmed: str = _stemmer(locale).stemWord(word)
+    return stemmed
 
 
-def _doubled(root: str) -> bool:
-    return root[-1] == root[-2] and root[-1] not in "lsz"
+@cache
+def _stemmer(locale: str) -> Any:
+    return snowballstemmer.stemmer(SNOWBALL.get(locale, "english"))
 
 
-def stems(text: str) -> tuple[str, ...]:
+def stems(text: str, locale: str = "en") -> tuple[str, ...]:
     """Return the stems of a text's words, in order."""
-    return tuple(stem(token) for token in tokens(text))
+    return tuple([stem(token, locale) for token in tokens(text)])
 
 
-def content_words(text: str) -> list[str]:
+def content_words(text: str, locale: str = "en") -> list[str]:
     """Return the words that carry meaning: three letters or more (or capitals) and no stop word."""
-    stop = stop_words()
+    stop = stop_words(locale)
     found = []
     for match in _TOKEN.findall(text):
         word = match.casefold().replace("’", "'")
@@ -102,15 +100,22 @@ def content_words(text: str) -> list[str]:
     return found
 
 
-def content_stems(text: str) -> frozenset[str]:
+def content_stems(text: str, locale: str = "en") -> frozenset[str]:
     """Return the stems of the words that carry meaning."""
-    return frozenset(stem(word) for word in content_words(text))
+    return frozenset([stem(word, locale) for word in content_words(text, locale)])
+
+
+@cache
+def locales() -> tuple[str, ...]:
+    """Return the locales that have word lists."""
+    return tuple(sorted(path.parent.name for path in PACKS.glob("*/lexicon.toml")))
 
 
 @cache
 def lexicon(locale: str = "en") -> dict[str, Any]:
-    """Return a locale's word lists, read once."""
-    return tomllib.loads((PACKS / locale / "lexicon.toml").read_text("utf-8"))
+    """Return a locale's word lists, read once; English ones for a locale that has none."""
+    known = locale if locale in locales() else "en"
+    return tomllib.loads((PACKS / known / "lexicon.toml").read_text("utf-8"))
 
 
 @cache
@@ -119,14 +124,15 @@ def stop_words(locale: str = "en") -> frozenset[str]:
     return frozenset(lexicon(locale)["stop"])
 
 
-def word_set(*path: str) -> frozenset[str]:
-    """Return one of the lexicon's word lists, by its path there."""
-    found: Any = lexicon()
+@cache
+def word_set(*path: str, locale: str = "en") -> frozenset[str]:
+    """Return one of the lexicon's word lists, by its path there; empty where there is none."""
+    found: Any = lexicon(locale)
     for name in path:
-        found = found[name]
+        found = found.get(name, {})
     return frozenset(found)
 
 
-def stem_set(words: Iterable[str]) -> frozenset[tuple[str, ...]]:
+def stem_set(words: Iterable[str], locale: str = "en") -> frozenset[tuple[str, ...]]:
     """Return each entry (a word or a short phrase) as a tuple of stems."""
-    return frozenset(stems(word) for word in words)
+    return frozenset(stems(word, locale) for word in words)

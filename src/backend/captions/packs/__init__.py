@@ -33,7 +33,7 @@ from backend.captions.grammar import (
 from backend.captions.scoring import MODIFIERS, STYLES
 from backend.captions.seeds import digest
 from backend.captions.steering import families_of
-from backend.captions.words import PACKS, content_stems, stems
+from backend.captions.words import PACKS, content_stems, locales, stems
 from backend.errors import ConfigurationError
 
 ENTRY_POINTS = "gator.packs"
@@ -67,7 +67,7 @@ class Library:
 
     def locales(self) -> tuple[str, ...]:
         """Return the locales that can be written in."""
-        return tuple(sorted(path.parent.name for path in PACKS.glob("*/lexicon.toml")))
+        return locales()
 
     def pack(self, style: str, locale: str = "en") -> Pack:
         """Return a style's pack, casual for an unknown style and English for an unknown locale.
@@ -229,13 +229,14 @@ def _compile_text(
     if leaves - LEAVES or any(sign in "".join(own) for sign in "{}"):
         raise ConfigurationError(f"Pack {label}: {text!r} names a leaf that does not exist.")
     variants = _variants(text, label)
+    locale = group.split("/")[0]
     plain = _CHOICE.sub(lambda match: match.group(1).replace("|", " "), " ".join(own))
     return Fragment(
         id=f"{group}.{digest(text):016x}",
         variants=variants,
         leaves=leaves,
-        says=content_stems(plain),
-        families=families_of(stems(plain)),
+        says=content_stems(plain, locale),
+        families=families_of(stems(plain, locale), locale),
         shows_style=all(shown.search(" ".join(_LEAF.split(v)[::2])) for v in variants),
         phrase=max(_LEAF.split(variants[0])[::2], key=len),
         **terms,
