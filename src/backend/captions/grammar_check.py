@@ -7,6 +7,7 @@ a rule on a text.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -17,6 +18,7 @@ from backend.captions.lint import LintFinding
 from backend.captions.words import PACKS
 from backend.errors import ConfigurationError
 
+_HASHTAG = re.compile(r"#\w+\s*")
 LOCALES = frozenset({"en"})
 """The locales that Harper reads."""
 
@@ -36,7 +38,7 @@ def check(texts: Iterable[str], locale: str, names: Iterable[str] = ()) -> Itera
     linter.import_words(sorted({*names, *_waivers(locale)["words"]}))
     rules, passages = set(_waivers(locale)["rules"]), _waivers(locale)["passages"]
     told: set[tuple[str, str]] = set()
-    for text in texts:
+    for text in (_HASHTAG.sub("", text) for text in texts):
         for rule, lints in linter.organized_lints(text, language="plaintext").items():
             for lint in lints if rule not in rules else ():
                 passage = lint.problem_text.casefold()
