@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import tomli_w
 
-from backend.captions import steering
+from backend.captions import golden, steering
 from backend.captions.grammar import FLAGS, TONE, Pack, Situation, fill, join
 from backend.captions.lint import SAMPLE, LintFinding, lint_library, lint_pack, texts_of
 from backend.captions.packs import Library, compile_pack
@@ -71,6 +71,16 @@ def found_in(data: dict[str, Any]) -> list[LintFinding]:
 def test_lint_finds_nothing_in_the_shipped_packs(locale: str) -> None:
     found = lint_library(SHIPPED, [locale])
     assert not found, "\n".join(f"{f.where}: {f.code}: {f.detail}" for f in found)
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_the_first_seeds_give_the_captions_that_were_accepted(locale: str) -> None:
+    assert not list(golden.changed(SHIPPED, locale))
+
+
+def test_a_pack_that_says_something_else_changes_its_golden_captions(tmp_path: Path) -> None:
+    library = write(tmp_path, "casual", {"disable": [SHIPPED.pack("casual").plans[0].id]})
+    assert [finding.where for finding in golden.changed(library, "en")] == ["en/casual"]
 
 
 @pytest.mark.parametrize("keyword", ["future", "analysis", "community"])

@@ -35,14 +35,23 @@ def lint(
     folder: Folder = None,
     locale: Locale = None,
     grammar: Annotated[bool, typer.Option(help="Ask the grammar checker too.")] = True,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Take the shipped packs' captions as they are now.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what is wrong with the packs; exit 1 where something is."""
+    from backend.captions import golden
     from backend.captions.lint import lint_library
+    from backend.captions.packs import Library
 
-    library = _library(folder)
+    library, shipped = _library(folder), Library()
     locales = (locale,) if locale else library.locales()
+    if accept:
+        golden.accept(shipped)
     found = list(lint_library(library, locales))
+    for name in locales:
+        found += golden.changed(shipped, name)
     if grammar:
         found += _grammar_findings(library, locales)
     if as_json:
