@@ -76,6 +76,11 @@ CLAIM = re.compile(
 """What says that the speaker has experienced a product."""
 
 
+def may_tell_experience(words: Sequence[str]) -> bool:
+    """Tell whether `CLAIM` is worth trying on a text of these words, in lower case."""
+    return any(sort.kind == "experience" for _, sort, _ in _WATCHED.called_by(words))
+
+
 def claims_in(text: str, given: str = "", words: Sequence[str] | None = None) -> tuple[Claim, ...]:
     """Return what a text asserts that was not given, in the order of the text.
 
