@@ -187,7 +187,7 @@ def test_a_server_of_mastodon_has_a_limit_of_its_own() -> None:
     [
         ("friendster", "instagram"),
         ("x:500", "280 everywhere"),
-        ("mastodon:9", "from 100 to 100000"),
+        ("mastodon:9", "from 280 to 100000"),
         ("mastodon:", "No platform"),
         ("mastodon:many", "No platform"),
         ("x,threads", "No platform"),

@@ -25,7 +25,7 @@ DEFAULT_HASHTAGS = 3
 READABLE_TAG = 30
 """Characters, with the hash, beyond which no tag is made: nobody reads it."""
 
-_INSTANCE_LIMITS = range(100, 100_001)
+_INSTANCE_LIMITS = range(280, 100_001)
 _NAMED = re.compile(r"([a-z]+)(?::([0-9]{1,7}))?")
 _DATA = Path(__file__).with_name("platforms.toml")
 
