@@ -97,6 +97,14 @@ def test_captions_are_counted_for_every_example_persona() -> None:
         assert 0 <= figures["on_topic"] <= 1
 
 
+def test_the_cost_of_a_dead_language_model_is_measured() -> None:
+    figures = run("caption_chain", "--calls", "50")["figures"]
+    assert {"refused", "black hole", "breaker open"} <= figures["ms"].keys()
+    assert all(cost.keys() == SPREAD for cost in figures["ms"].values())
+    assert figures["ms"]["black hole"]["lowest"] >= figures["deadline_s"] * 1000
+    assert 0 < figures["breaker_open_p99_ms"] < figures["ms"]["black hole"]["lowest"]
+
+
 def test_the_migration_is_timed_against_a_bare_alter_table() -> None:
     figures = run("migration", "--rows", "500")["figures"]
     for database in ("SQLite", "PostgreSQL"):

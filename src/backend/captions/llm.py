@@ -144,7 +144,7 @@ class Rung:
     async def _hear(
         self, client: Any, deadlines: Deadlines, brief: Brief, memory: Memory, *, structured: bool
     ) -> Reply:
-        reply = Reply(3 * brief.platform.limit + 500)
+        reply = Reply(2 * brief.platform.limit + 300)  # the rest is JSON's escapes
         messages = messages_for(brief, memory, structured=structured)
         options = {"response_format": RESPONSE_FORMAT} if structured else {}
         await self._endpoint.ask(

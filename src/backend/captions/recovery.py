@@ -92,7 +92,7 @@ class Recovery:
     def pause_s(self) -> float:
         """Return how long to wait before the next attempt."""
         doublings = min(max(self._failures - 1, 0), 32)
-        own_s = min(self._first_s * 2**doublings, self._at_most_s)
+        own_s = min(self._first_s * 2.0**doublings, self._at_most_s)
         return max(own_s, self._asked_to_wait_s)
 
     async def recovers(self) -> bool:
