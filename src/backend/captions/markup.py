@@ -12,12 +12,15 @@ _WEIGHT = re.compile(r"::-?\d*(?:\.\d+)?|:\d\.\d+(?=[\s,)\]]|$)")
 _OPTION = re.compile(r"(?:^|\s)--(?:no\s[^-]*|[a-z]+(?:\s+[\w.:]+)?)")
 _EMPHASIS = re.compile(r"[()\[\]]+")
 _MENTION = re.compile(r"(?:^|(?<=\s))[#@]+(?=\w)")
+_LAST_TAGS = re.compile(r"(?:\s+#\w+)+$")
 _UNDERSCORE = re.compile(r"(?<=[^\W_])_+(?=[^\W_])")
 _SPACED_SIGN = re.compile(r"\s+(?=,)|,(?=\s*,)")
 
 _ENGLISH = (
     r"(?:please\s+|can\s+you\s+|could\s+you\s+)*(?:"
-    r"(?:write|create|make|generate|draft|compose|post|publish|give|show|draw|render|paint|need|want)\b"
+    r"(?:create|make|paint|design)(?=\s+(?:an?|the)\s+(?:[\w-]+\s+){0,3}?(?:portrait|scene|landscape"
+    r"|headshot|selfie|illustration|painting|drawing|poster|wallpaper|logo)\b)|"
+    r"(?:i\s+need|i\s+want|i['’]d\s+like|write|create|make|generate|draft|compose|post|publish|give|show|draw|render|paint)\b"
     r"(?:\s+(?:me|us))?(?:\s+(?:a|an|the|some|my|your))?(?:\s+[\w-]+){0,2}?"
     r"\s*\b(?:post|caption|text|message|tweet|story|image|photo|picture|content|piece|thread|thoughts"
     r"|article|portrait\s+photo|illustration)\b"
@@ -32,7 +35,7 @@ _ENGLISH = (
     r")\s+(?=\S)"
 )
 _GERMAN = (
-    r"(?:bitte\s+)?(?:"
+    r"(?:bitte\s+|kannst\s+du\s+|könntest\s+du\s+)*(?:"
     r"(?:schreibe?|erstelle?|mache?|generiere?|zeige?|poste|verfasse?|entwirf|gib|zeichne|male?)\b"
     r"(?:\s+(?:mir|uns|bitte))?(?:\s+(?:eine?n?|den|die|das|deine))?(?:\s+[\w-]+){0,2}?"
     r"\s*\b(?:post|beitrag|text|caption|bildunterschrift|nachricht|bild|foto|story|thread|artikel|tweet"
@@ -46,6 +49,8 @@ _GERMAN = (
     r")\s+(?=\S)"
 )
 _REQUEST = re.compile(rf"^(?:{_ENGLISH}|{_GERMAN})", re.IGNORECASE)
+
+_ASKED_NICELY = re.compile(r"(?:can|could|would|will)\s+you\b|k(?:annst|önntest)\s+du\b", re.I)
 
 _PAIRS = ("()", "[]", "{}")
 _QUOTES = '"“”„«»'
@@ -61,6 +66,8 @@ _KEYCAPS = "\ufe0f\u20e3"
 
 def strip_request(text: str) -> str:
     """Take away who is asked to do what: "Write a post about rain" is about rain."""
+    if text.endswith("?") and _ASKED_NICELY.match(text):
+        text = text.rstrip("? ")
     previous = None
     while previous != text:
         previous, text = text, _REQUEST.sub("", text, count=1)
@@ -74,6 +81,8 @@ def strip_markup(text: str) -> str:
     text = _RENDERER_TAG.sub(" ", _LINK.sub(" ", text))
     if ":" in text:
         text = _WEIGHT.sub(",", _WEIGHTED.sub(r"\1", _WEIGHTED.sub(r"\1", text)))
+    if "#" in text:
+        text = _LAST_TAGS.sub(lambda tags: tags[0].replace(" #", ", "), text.rstrip())
     text = _MENTION.sub("", _UNDERSCORE.sub(" ", text))
     text = _SPACED_SIGN.sub("", _EMPHASIS.sub(", ", text))
     return " ".join(text.split()).strip(" ,\"“”'`*_~")

@@ -18,7 +18,7 @@ _AROUND_WORDS = " .,;:!?…\"'`“”„«»‘()[]"
 _PLAIN = re.compile(r"[ \w.,!?;:'’‘“”„«»\"()&%$€£+/°–—-]+")
 _LETTERS = re.compile(r"[^\W\d_]")
 _OTHER_SCRIPT = re.compile(r"[^\W\d_a-zA-Z\u00aa-\u024f\u1e00-\u1eff]")
-_STOPS = re.compile(r"[;!?]|:(?!\d)|\.(?=\s)|\s[–—-]\s|_")
+_STOPS = re.compile(r"[;!?]|:(?!\d)|\s[–—/-]\s|_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,15 @@ class Phrase:
     asks: bool
     written: tuple[str, ...]
     words: tuple[str, ...]
+    governed: bool = False
+    """Whether a request was cut off before it, whose preposition may have ruled its case."""
 
     @classmethod
-    def of(cls, text: str, *, asks: bool) -> Phrase:
+    def of(cls, text: str, *, asks: bool, governed: bool = False) -> Phrase:
         """Split a phrase at its spaces; a word with a hyphen stays one."""
         parts = [part.strip(_AROUND_WORDS) for part in text.split()]
         written = tuple([part for part in parts if part])
-        return cls(text, asks, written, tuple([fold(part) for part in written]))
+        return cls(text, asks, written, tuple([fold(part) for part in written]), governed)
 
     @property
     def is_plain(self) -> bool:
@@ -56,7 +58,7 @@ class Phrase:
 
 def fold(word: str) -> str:
     """Return a word as word lists have it."""
-    return word.casefold().replace("’", "'") if not word.isascii() else word.lower()
+    return word.lower().replace("’", "'")
 
 
 def parts_at(words: Sequence[str], marks: frozenset[str]) -> Iterator[list[str]]:

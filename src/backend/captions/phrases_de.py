@@ -40,9 +40,10 @@ _PERSONS = _list("persons")
 _ENDINGS = tuple(_list("infinitive_endings"))
 _NO_INFINITIVES = _list("no_gerunds")
 _NEUTER_OR_ONE = frozenset({"das", "ein", "eine", "mein", "meine", "kein", "keine", "dieses"})
-_NO_HEAD = (
-    _DETERMINERS | _OBLIQUE | _PRONOUNS | _FINITE | _PREPOSITIONS | _CONJUNCTIONS | _SUBORDINATORS
-)
+_NO_HEAD = _DETERMINERS | _OBLIQUE | _PRONOUNS | _PREPOSITIONS | _CONJUNCTIONS | _SUBORDINATORS
+_INSIDE = (_NO_HEAD | _GENITIVES | _AFTER_NOUNS) - _PRONOUNS
+_INFLECTED = ("em", "en")
+_GOVERNED = ("er", "em", "en")
 _BOUNDARIES = _PREPOSITIONS | _CONJUNCTIONS | _GENITIVES | _AFTER_NOUNS
 _ARTICLES = _DETERMINERS | _OBLIQUE
 _OPENS_NO_NOUN = _NO_HEAD | stop_words("de") | _FOREIGN
@@ -56,7 +57,7 @@ def kind_of(phrase: Phrase) -> Kind:
     if phrase.asks:
         return "question" if words[0] in _QUESTIONS else "free"
     if phrase.is_list:
-        unsure = words[0] in _OPENS_NO_NOUN | _IMPERATIVES or _has_verb(words)
+        unsure = words[0] in _OPENS_NO_NOUN | _IMPERATIVES or _has_verb(phrase)
         return "free" if unsure else "bare"
     if _is_imperative(phrase):
         return "imperative"
@@ -74,8 +75,9 @@ def _is_command(words: Sequence[str]) -> bool:
     return words[0] in _COMMANDS or (has_command and any(word in _MACHINE for word in words))
 
 
-def _has_verb(words: Sequence[str]) -> bool:
-    return any(word in _FINITE or word in _PRONOUNS for word in words)
+def _has_verb(phrase: Phrase) -> bool:
+    words = phrase.words
+    return any(words[i] in _PRONOUNS or _is_verb_at(phrase, i) for i in range(len(words)))
 
 
 def _is_imperative(phrase: Phrase) -> bool:
@@ -134,7 +136,7 @@ def _has_capitals(phrase: Phrase) -> bool:
 
 def _is_infinitive_phrase(phrase: Phrase) -> bool:
     words = phrase.words
-    if not _is_infinitive(phrase) or _has_verb(words) or len(words) > _MOST_OPENING_WORDS:
+    if not _is_infinitive(phrase) or _has_verb(phrase) or len(words) > _MOST_OPENING_WORDS:
         return False
     if len(words) == 1:
         return True
@@ -151,13 +153,22 @@ def _is_infinitive_phrase(phrase: Phrase) -> bool:
 
 def _kind_of_noun_phrase(phrase: Phrase) -> Kind:
     words = phrase.words
+    if phrase.governed and words[0] == "der":
+        return "free"
     if words[0] in _DETERMINERS:
         if not _is_noun_phrase(phrase, 1):
             return "free"
         return "bare" if any(word in _PERSONS for word in words) else "noun"
-    if words[0] in _OPENS_NO_NOUN or not _is_noun_phrase(phrase, 0):
+    if words[0] in _OPENS_NO_NOUN or _is_inflected(phrase) or not _is_noun_phrase(phrase, 0):
         return "free"
     return "bare"
+
+
+def _is_inflected(phrase: Phrase) -> bool:
+    """Tell whether an adjective in another case than the nominative comes first."""
+    if len(phrase.words) == 1 or phrase.written[0][0].isupper() or not _has_capitals(phrase):
+        return False
+    return phrase.words[0].endswith(_GOVERNED if phrase.governed else _INFLECTED)
 
 
 def _is_noun_phrase(phrase: Phrase, start: int) -> bool:
@@ -167,19 +178,23 @@ def _is_noun_phrase(phrase: Phrase, start: int) -> bool:
     head = words[start:end]
     if not 0 < len(head) <= _MOST_HEAD_WORDS or any(word in _NO_HEAD for word in head):
         return False
-    if _has_verb(words) or any(word in _SUBORDINATORS for word in words):
+    if _has_verb(phrase) or any(word in _SUBORDINATORS for word in words):
         return False
-    if _has_capitals(phrase) and not _is_noun_last(written[start:end]):
+    if _has_capitals(phrase) and not (written[end - 1][0].isupper() and _goes_on_well(phrase)):
         return False
     if not _has_capitals(phrase) and len(head) > 1 and head[-1].endswith(("t", "en")):
         return False
     return not _is_infinitive(phrase) and _is_tail(phrase, end)
 
 
-def _is_noun_last(head: Sequence[str]) -> bool:
-    """Tell whether no word written small follows one written large, except the very first."""
-    nouns = [word[:1].isupper() or not word[:1].isalpha() for word in head]
-    return nouns[-1] and all(later for early, later in zip(nouns[1:], nouns[2:], strict=False) if early)
+def _goes_on_well(phrase: Phrase) -> bool:
+    """Tell whether only small words that no verb is among follow the nouns."""
+    written, words = phrase.written, phrase.words
+    return all(
+        words[i] in _INSIDE or not written[i][0].isalpha() or written[i][0].isupper()
+        for i in range(2, len(words))
+        if written[i - 1][0].isupper()
+    )
 
 
 def _is_tail(phrase: Phrase, start: int) -> bool:

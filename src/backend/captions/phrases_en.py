@@ -70,14 +70,14 @@ def kind_of(phrase: Phrase) -> Kind:
     words = phrase.words
     if not phrase.is_plain or _is_command(words):
         return "free"
+    if not phrase.asks and not phrase.is_list and _is_imperative(words):
+        return "imperative"
     if phrase.asks or _opening(words[0]) in _QUESTIONS:
         asks = phrase.asks and _opening(words[0]) in _QUESTIONS
         return "question" if asks else "free"
     if phrase.is_list:
         opens = words[0] in _OPENS_NO_NOUN or _is_imperative(words)
         return "free" if opens or _is_unsure(words) else "bare"
-    if _is_imperative(words):
-        return "imperative"
     if _is_clause(words):
         return "clause"
     if _is_gerund(words):
@@ -256,6 +256,6 @@ def _is_unsure(words: Sequence[str]) -> bool:
         if i and word in _BASES and _is_plural(words[i - 1]):
             return True
         goes_on = words[i + 1] in _AFTER_FINITE if i + 1 < len(words) else False
-        if i and goes_on and word in _EITHER_THIRDS:
+        if i and word in _EITHER_THIRDS and (goes_on or words[i - 1] in _PERSONS):
             return True
     return words[0] in _EITHER and len(words) > 1 and words[1] in _AFTER_EITHER

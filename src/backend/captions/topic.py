@@ -33,8 +33,9 @@ from backend.captions.words import (
 LONGEST = 90
 _TELLING_WORDS = 2
 _TAG_WORDS = 3
-_SENTENCE_END = r"(?<!\b[A-Z]r)(?<!\bSt)(?<!\bMrs)(?<!\bvs)(?<![ .]\d)(?<!^\d)[.!?…]+(?=\s|$)"
+_SENTENCE_END = r"(?<!\b[DMSdms]r)(?<!\.[A-Za-z])(?<!\bSt)(?<!\bMrs)(?<!\bvs)(?<![ .]\d)(?<!^\d)[.!?…]+(?=\s|$)"
 _BREAK = re.compile(rf"\s*([,;|]+(?!\d)|{_SENTENCE_END}|:(?=\s|$)|(?<=\s)[-–—]+(?=\s))\s*")
+_NEXT_VERB = re.compile(r"\s+(?:and|but)\s+(?=\w+ed\b)", re.IGNORECASE)
 _KIND_OF: dict[str, Callable[[Phrase], Kind]] = {
     "en": phrases_en.kind_of,
     "de": phrases_de.kind_of,
@@ -77,6 +78,7 @@ class _Edges(NamedTuple):
     end: frozenset[str]
     cut: frozenset[str]
     """Those by which a phrase must not end that was cut."""
+    articles: frozenset[str]
     function: frozenset[str]
     """Words that are no names."""
 
@@ -86,6 +88,8 @@ class _Part(NamedTuple):
     told: int
     """How many words carry meaning."""
     asks: bool
+    goes_on: bool
+    """Whether a comma follows."""
 
 
 def read_topic(prompt: object, longest: int = LONGEST, locale: str = "en") -> Topic:
@@ -104,19 +108,19 @@ def read_topic(prompt: object, longest: int = LONGEST, locale: str = "en") -> To
         found = _phrase(text, longest, locale)
     if not found.text:
         return Topic(prompt=whole, locale=locale)
-    kind_of = _KIND_OF.get(locale, phrases_en.kind_of)
-    return Topic(found.text, kind_of(Phrase.of(found.text, asks=found.asks)), whole, locale)
+    phrase = Phrase.of(found.text, asks=found.asks, governed=asked_for != text)
+    return Topic(found.text, _KIND_OF.get(locale, phrases_en.kind_of)(phrase), whole, locale)
 
 
 def _phrase(text: str, longest: int, locale: str) -> _Part:
     """Return the first part that tells something, with the next ones where it tells little."""
-    found = _Part("", 0, asks=False)
+    found = _Part("", 0, asks=False, goes_on=True)
     for part in _parts(text, locale):
         if not found.text:
             found = part
             continue
         is_tag_list = max(found.text.count(" "), part.text.count(" ")) < _TAG_WORDS
-        if found.told >= _TELLING_WORDS and not is_tag_list:
+        if found.told >= _TELLING_WORDS and not (is_tag_list and found.goes_on):
             break
         room = longest - len(found.text) - 2
         if len(part.text) > room and found.told >= _TELLING_WORDS:
@@ -125,9 +129,10 @@ def _phrase(text: str, longest: int, locale: str) -> _Part:
         told = len(content_words(addition, locale))
         if not told:
             break
-        found = _Part(f"{found.text}, {addition}", found.told + told, asks=False)
+        text = f"{found.text}, {addition}"
+        found = _Part(text, found.told + told, asks=False, goes_on=part.goes_on)
     fitted = _fitted(found.text, longest, locale)
-    return _Part(fitted, found.told, found.asks and fitted == found.text)
+    return found._replace(text=fitted, asks=found.asks and fitted == found.text)
 
 
 def _parts(text: str, locale: str) -> Iterator[_Part]:
@@ -138,14 +143,19 @@ def _parts(text: str, locale: str) -> Iterator[_Part]:
         part = _trim(_unclaimed(piece, locale), locale, cut=False, asks="?" in mark)
         told = len(content_words(part, locale))
         if told and stems(part, locale) not in _renderer_phrases(locale):
-            yield _Part(part, told, "?" in mark)
+            yield _Part(part, told, "?" in mark, goes_on="," in mark)
 
 
 def _unclaimed(part: str, locale: str) -> str:
     """Return the most telling stretch of a part without what claims an experience."""
     if not may_tell_experience(tokens(part)):
         return part
-    return max(CLAIM.split(part), key=lambda stretch: len(content_words(stretch, locale)))
+    stretches = [piece for claimed in CLAIM.split(part) for piece in _NEXT_VERB.split(claimed)[:1]]
+    told = max(stretches, key=lambda stretch: len(content_words(stretch, locale)))
+    if content_words(told, locale):
+        return told
+    words = [word for word in part.split() if content_words(word, locale)]
+    return " ".join([word for word in words if not may_tell_experience(tokens(word))])
 
 
 def _fitted(text: str, longest: int, locale: str) -> str:
@@ -164,8 +174,9 @@ def _trim(text: str, locale: str, *, cut: bool = True, asks: bool = False) -> st
     """Take from both ends what no phrase begins or ends with."""
     edges = _edges(locale)
     words = strip_edges(balanced(text)).split()
-    if not asks:
-        ends = edges.cut if cut else edges.end
+    if words and not asks:
+        incomplete = cut or fold(words[-1]) in edges.articles
+        ends = edges.cut if incomplete else edges.end
         while words and fold(words[-1]) in ends:
             words.pop()
     while words and fold(words[0]) in edges.begin:
@@ -178,13 +189,13 @@ def _edges(locale: str) -> _Edges:
     def listed(name: str) -> frozenset[str]:
         return word_set("grammar", name, locale=locale)
 
-    begin = frozenset({"and", "or", "but", "und", "oder", "aber"})
+    begin = frozenset({"and", "or", "but", "of", "und", "oder", "aber"})
     articles = listed("determiners") | listed("oblique_determiners") | listed("foreign_determiners")
     end = (articles | listed("conjunctions") | listed("prepositions")) - {"this", "so"}
     cut = end | listed("subordinators") | listed("finite") | listed("possessives") | {"not", "very"}
     function = articles | listed("prepositions") | listed("pronouns") | listed("conjunctions")
     small = function | listed("questions") | listed("subordinators") | listed("before_infinitives")
-    return _Edges(begin, end - listed("particles"), cut, small - {"i", "i'm", "i've", "i'll", "i'd"})
+    return _Edges(begin, end - listed("particles"), cut, articles, small - {"i", "i'm", "i've", "i'll", "i'd"})
 
 
 def _is_common(first: str, rest: str, kind: Kind, locale: str) -> bool:
@@ -194,7 +205,10 @@ def _is_common(first: str, rest: str, kind: Kind, locale: str) -> bool:
     if locale == "de":
         followed = rest[:1].isupper() or fold(rest.partition(" ")[0]) in _common_words("de")
         return followed and _without_ending(first) in _common_words("de")
-    return kind == "gerund" or first in _common_words(locale) or stem(first) in _common_stems()
+    if kind == "gerund":
+        return True
+    is_name = rest[:1].isupper()
+    return not is_name and (first in _common_words(locale) or stem(first) in _common_stems())
 
 
 def _without_ending(word: str) -> str:
