@@ -25,6 +25,7 @@ _QUOTED = re.compile(
     r"“[^”\n]{0,400}”|„[^“”\n]{0,400}[“”]|«[^»\n]{0,400}»|»[^«\n]{0,400}«|\"[^\"\n]{0,400}\""
     r"|(?<!\w)'[^'\n]{0,400}'(?!\w)|(?<!\w)‘[^’\n]{0,400}’(?!\w)"
 )
+_QUOTE = re.compile("[“„«»\"'‘]")
 _MOST = 8
 
 
@@ -105,7 +106,7 @@ def _denied_facts(mention: Mention) -> Iterator[AppearanceFact]:
 def _is_denied(
     sentence: Sentence, words: Wording, mention: Mention, denied: Mention | None
 ) -> bool:
-    skipped = words.lists["determiners"] | words.lists["having"] | words.lists["neutral"]
+    skipped = words.lists["passed denying"]
     lead = sentence.before(mention.start, skipped)
     negators = words.lists["negators"]
     if lead and lead[-1] in negators:
@@ -122,9 +123,9 @@ def _is_unsure(sentence: Sentence, words: Wording, mention: Mention) -> bool:
 
 def _is_anothers(sentence: Sentence, words: Wording, mention: Mention) -> bool:
     """Tell whether it belongs to somebody whom the persona is seen with: "with a black cat"."""
-    lead = sentence.before(mention.start, words.lists["determiners"] | words.lists["definite"])
+    lead = sentence.before(mention.start, words.lists["passed of others"])
     for place in range(len(lead) - 1, 0, -1):
-        if lead[place] in words.lists["and"] | words.lists["wearing"]:
+        if lead[place] in words.lists["resuming"]:
             return False
         if lead[place] in words.lists["companions"]:
             return any(word in words.lists["beside"] for word in lead[:place])
@@ -142,7 +143,7 @@ def contradictions(text: str, appearance: Appearance, locale: str = "en") -> tup
     locked = _locked(appearance)
     if _calls(locale, locked.slots).isdisjoint(_WORDS.findall(text.casefold())):
         return ()
-    sentence = Sentence(_QUOTED.sub(" ; ", text))
+    sentence = Sentence(_QUOTED.sub(" ; ", text) if _QUOTE.search(text) else text)
     found: dict[str, None] = {}
     for claim in _claims(sentence, words, locked):
         found.setdefault(claim)
@@ -194,15 +195,17 @@ def _subject(slot: str, kind: str) -> str:
 def _claims(sentence: Sentence, words: Wording, locked: _Locked) -> Iterator[str]:
     """Yield each contradiction in words."""
     caption = frozenset(sentence.words)
-    own: Mention | None = None
-    for mention in mentions(sentence, words):
-        own = mention if is_own(sentence, words, mention, own) else None
+    found = tuple(mentions(sentence, words))
+    for place, mention in enumerate(found):
         if mention.noun.slot not in locked.slots:
             continue
         against = _conflict(mention, locked)
         is_missing = not against
         if against:
-            is_claimed = bool(own) or stands_alone(sentence, words, mention, caption)
+            upto = found[max(0, place - 3) : place + 1]
+            is_claimed = is_own(sentence, words, upto) or stands_alone(
+                sentence, words, mention, caption
+            )
         else:
             against = locked.present.get(mention.noun.kind, "")
             is_claimed = bool(against) and is_lacking(sentence, words, mention)

@@ -6,6 +6,8 @@ is wished, past, asked, played or said of others does not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from backend.captions.appearance_words import Wording
 from backend.captions.mentions import Mention, Sentence
 
@@ -14,22 +16,22 @@ WORN = frozenset({"headwear", "garment", "jewellery", "makeup"})
 LASTING = frozenset({"hair", "eyes", "facial_hair", "fur"})
 
 _INSIDE = frozenset(" -")
+_LOOSE = frozenset(" -,&")
 _NEAR = 25
 _CLOSE = 3
 
 
-def is_own(sentence: Sentence, words: Wording, mention: Mention, last: Mention | None) -> bool:
-    """Tell whether the words before say that it is the persona's."""
+def is_own(sentence: Sentence, words: Wording, found: Sequence[Mention]) -> bool:
+    """Tell whether the words before the last of the mentions say that it is the persona's.
+
+    What is linked to one that is ("my black hair and blue eyes") is as well.
+    """
+    mention = found[-1]
     if _names_something_else(sentence, words, mention):
         return False
-    if last is not None and mention.start - last.end <= _CLOSE:
-        between = sentence.words[last.end : mention.start]
-        links = words.lists["and"] | words.lists["determiners"] | words.self["adverbs"]
-        if all(gap in " -,&" for gap in sentence.gaps[last.end : mention.start + 1]):
-            return all(word in links for word in between)
-        return False
-    skipped = words.lists["determiners"] | words.self["adverbs"] | words.lists["neutral"]
-    lead = sentence.before(mention.start, skipped)
+    if len(found) > 1 and _are_linked(sentence, words, found[-2], mention):
+        return is_own(sentence, words, found[-_CLOSE:-1])
+    lead = sentence.before(mention.start, words.lists["passed before"])
     if not lead or not words.lists["negators"].isdisjoint(lead):
         return False
     if mention.noun.slot in WORN:
@@ -41,6 +43,17 @@ def is_own(sentence: Sentence, words: Wording, mention: Mention, last: Mention |
     if mention.is_said_of_it and _ends_in(lead, words.self["changed"]):
         return True
     return _ends_in(lead, words.self["have"]) or " ".join(lead) in words.self["starts"]
+
+
+def _are_linked(sentence: Sentence, words: Wording, last: Mention, mention: Mention) -> bool:
+    if (last.noun.slot in WORN) != (mention.noun.slot in WORN):
+        return False
+    between = sentence.words[last.end : mention.start]
+    return (
+        len(between) <= _CLOSE
+        and _LOOSE.issuperset(sentence.gaps[last.end : mention.start + 1])
+        and words.lists["passed between"].issuperset(between)
+    )
 
 
 def _ends_in(lead: list[str], frames: frozenset[str]) -> bool:
@@ -56,7 +69,7 @@ def _names_something_else(sentence: Sentence, words: Wording, mention: Mention) 
         return True
     pair = sentence.key(at, 2) if at + 1 < len(sentence.words) else ""
     return pair in words.self["followers"] or bool(
-        not mention.noun.is_person and sentence.longest(at, words, words.nouns, words.modifiers)
+        not mention.noun.is_person and sentence.longest(at, words, words.entries)
     )
 
 
@@ -66,7 +79,7 @@ def stands_alone(
     """Tell whether it is a clause of its own, in a caption that is about the persona."""
     if mention.noun.slot not in LASTING or sentence.gaps[mention.end] not in {".", ",", ";"}:
         return False
-    if caption.isdisjoint(words.self["anchors"]) or not caption.isdisjoint(_others(words)):
+    if caption.isdisjoint(words.self["anchors"]) or not caption.isdisjoint(words.self["others"]):
         return False
     before = sentence.before(mention.start, frozenset())
     if any(word not in words.self["adverbs"] for word in before):
@@ -74,15 +87,13 @@ def stands_alone(
     return bool(before) or not mention.noun.is_person
 
 
-def _others(words: Wording) -> frozenset[str]:
-    return words.self["foreign"] | words.lists["companions"]
-
-
 def is_statement(
     sentence: Sentence, words: Wording, mention: Mention, caption: frozenset[str]
 ) -> bool:
     """Tell whether the sentence around it asserts it, and the caption means it."""
-    if not caption.isdisjoint(words.self["staged"] | mention.noun.unless):
+    if not caption.isdisjoint(words.self["staged"]):
+        return False
+    if not caption.isdisjoint(mention.noun.unless):
         return False
     start, end = mention.start, mention.end
     while start > max(0, mention.start - _NEAR) and sentence.gaps[start] not in {".", "?"}:
@@ -99,7 +110,7 @@ def is_lacking(sentence: Sentence, words: Wording, mention: Mention) -> bool:
         return False
     if _names_something_else(sentence, words, mention):
         return False
-    lead = sentence.before(mention.start, words.lists["determiners"] | words.self["adverbs"])
+    lead = sentence.before(mention.start, words.lists["passed"])
     if _ends_in(lead, words.self["lack"]):
         return True
     if not lead or lead[-1] not in words.self["possessive"]:

@@ -54,6 +54,8 @@ class Noun:
 class Wording:
     """A locale's words, by their folded form."""
 
+    entries: frozenset[str]
+    """Every noun and modifier."""
     nouns: Mapping[str, Noun]
     modifiers: Mapping[str, tuple[Modifier, ...]]
     after: Mapping[str, frozenset[str]]
@@ -92,15 +94,30 @@ def wording(locale: str) -> Wording:
     after = {slot: _folded(words) for slot, words in data["after"].items()}
     entries = [*nouns, *modifiers, *(word for words in after.values() for word in words)]
     lists = {name: _folded(words) for name, words in data["lists"].items()}
+    own = {name: _folded(words) for name, words in data["self"].items()}
+    _merge(lists, own)
     return Wording(
+        entries=frozenset([*nouns, *modifiers]),
         nouns=nouns,
         modifiers=modifiers,
         after=after,
         lists=lists,
-        self={name: _folded(words) for name, words in data["self"].items()},
+        self=own,
         reach=_reach([*entries, *lists["links"], *data["self"]["gone"]]),
         is_inflected=bool(endings),
     )
+
+
+def _merge(lists: dict[str, frozenset[str]], own: dict[str, frozenset[str]]) -> None:
+    """Add the lists that are several of a locale's lists in one."""
+    lists["linking"] = lists["and"] | lists["or"]
+    lists["passed"] = lists["determiners"] | own["adverbs"]
+    lists["passed before"] = lists["passed"] | lists["neutral"]
+    lists["passed between"] = lists["passed"] | lists["and"]
+    lists["passed denying"] = lists["determiners"] | lists["having"] | lists["neutral"]
+    lists["passed of others"] = lists["determiners"] | lists["definite"]
+    lists["resuming"] = lists["and"] | lists["wearing"]
+    own["others"] = own["foreign"] | lists["companions"]
 
 
 def _of_person(modifiers: Iterable[Modifier]) -> bool:
@@ -153,6 +170,8 @@ def _groups(data: dict[str, Any]) -> Iterator[tuple[str, tuple[Trait, ...], froz
         yield aspect, (), frozenset(), data["lists"][aspect]
 
 
+# What German nouns end in besides the nominative, by gender ("p" is plural).
+_CASES = {"m": ("s", "es"), "n": ("s", "es"), "p": ("n",)}
 _CLOTHES = ("headwear", "garment", "jewellery", "makeup")
 
 
@@ -175,7 +194,8 @@ def _nouns(data: dict[str, Any], endings: list[str]) -> Iterator[tuple[str, Noun
                 unsaid=entry.get("unsaid", False),
             )
             forms = _forms(word, endings) if entry.get("inflects") else (fold(word),)
-            for form in (*forms, *map(fold, entry.get("forms", ()))):
+            cases = [word + ending for ending in _CASES.get(noun.gender, ())]
+            for form in (*forms, *map(fold, [*cases, *entry.get("forms", ())])):
                 yield form, noun
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from backend.captions.appearance_words import Modifier, Noun, Trait, Wording, fold, inflect
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_WORD = re.compile(r"([^\W_]+(?:'[^\W_]+)*)")
 _STOPS = frozenset(".!?\n…")
 _INSIDE = frozenset(" -")
 _LOOSE = frozenset(" -,&")
@@ -28,19 +28,12 @@ class Sentence:
     """
 
     def __init__(self, text: str) -> None:
-        folded = text.casefold().replace("’", "'")
-        self.words: list[str] = []
-        self.gaps: list[str] = []
-        at = 0
-        for match in _WORD.finditer(folded):
-            start, end = match.span()
-            between = folded[at:start]
-            self.gaps.append(between if between in _INSIDE else _gap(between))
-            self.words.append(match[0])
-            at = end
-        self.gaps.append(_gap(folded[at:] or "."))
-        if self.words:
-            self.gaps[0] = "."
+        parts = _WORD.split(text.casefold().replace("’", "'"))
+        self.words: list[str] = parts[1::2]
+        self.gaps = [gap if gap in _INSIDE else _gap(gap) for gap in parts[::2]]
+        self.gaps[0] = self.gaps[-1] = "."
+        if parts[-1]:
+            self.gaps[-1] = _gap(parts[-1])
 
     def joined(self, start: int, end: int) -> str:
         """Return the words of a span with what stood between them."""
@@ -58,21 +51,18 @@ class Sentence:
                 found.append(self.words[index])
         return found[::-1]
 
-    def longest(self, start: int, wording: Wording, *lists: Container[str]) -> int:
-        """Return how many words from `start` on are an entry of one of the lists, at most."""
+    def longest(self, start: int, wording: Wording, entries: Container[str]) -> int:
+        """Return how many words from `start` on are an entry, at most."""
         word = self.words[start]
-        for count in range(wording.reach.get(word, 0), 0, -1):
-            key = self.key(start, count)
-            if key and any(key in entries for entries in lists):
+        for count in range(wording.reach.get(word, 0), 1, -1):
+            if self.key(start, count) in entries:
                 return count
-        return 0
+        return 1 if word in entries else 0
 
     def key(self, start: int, count: int) -> str:
         """Return words as the lists spell them; "" where they do not stand together."""
         end = start + count
-        if count == 1:
-            return self.words[start]
-        if end > len(self.words) or any(gap not in _INSIDE for gap in self.gaps[start + 1 : end]):
+        if end > len(self.words) or not _INSIDE.issuperset(self.gaps[start + 1 : end]):
             return ""
         return " ".join(self.words[start:end])
 
@@ -86,7 +76,7 @@ def _gap(between: str) -> str:
             return sign
     if signs == {"&"} or signs == {"&", " "}:
         return "&"
-    return " " if all(sign.isspace() for sign in signs) else ";"
+    return " " if all(map(str.isspace, signs)) else ";"
 
 
 class Piece(NamedTuple):
@@ -149,10 +139,13 @@ def mentions(sentence: Sentence, wording: Wording) -> Iterator[Mention]:
     run: list[Piece] = []
     index, glue = 0, ""
     while index < len(sentence.words):
+        if sentence.words[index] not in wording.reach and not run:
+            index += 1
+            continue
         if sentence.gaps[index] not in _LOOSE:
             yield from _persons(run, sentence, wording)
             run, glue = [], ""
-        count = sentence.longest(index, wording, wording.nouns, wording.modifiers)
+        count = sentence.longest(index, wording, wording.entries)
         key = sentence.key(index, count) if count else ""
         if key in wording.nouns:
             noun = wording.nouns[key]
@@ -242,11 +235,16 @@ def _behind(
         return [], index
     is_changed = not has_link and _is_changed(sentence, wording, index)
     said, end = _descriptions(noun, sentence, wording, at, is_list=is_list)
-    if said and not has_link and not is_changed:
-        follows = sentence.words[end] if end < len(sentence.words) else ""
-        if follows not in wording.lists["changed_after"] or sentence.gaps[end] not in _INSIDE:
-            said = []
+    if said and not has_link and not is_changed and not _is_whole(sentence, wording, end):
+        said = []
     return (said, end) if said else ([], index)
+
+
+def _is_whole(sentence: Sentence, wording: Wording, end: int) -> bool:
+    """Tell whether a clause ends, or ends in a verb: "eyes brown", "Haare blond gefärbt"."""
+    if sentence.gaps[end] not in _INSIDE:
+        return True
+    return sentence.words[end] in wording.lists["changed_after"]
 
 
 def _is_changed(sentence: Sentence, wording: Wording, index: int) -> bool:
@@ -259,7 +257,7 @@ def _descriptions(
 ) -> tuple[list[Described], int]:
     said: list[Described] = []
     end, glue = at, " "
-    skipped = wording.lists["determiners"] | wording.self["adverbs"]
+    skipped, linking = wording.lists["passed"], wording.lists["linking"]
     for _ in range(8):
         if at >= len(sentence.words) or not _is_linked(sentence.gaps[at], said, is_list=is_list):
             break
@@ -273,7 +271,7 @@ def _descriptions(
             said.append(Described(sense, sentence.joined(at, at + count), glue))
             at, glue = at + count, " "
             end = at
-        elif sentence.words[at] in wording.lists["and"] | wording.lists["or"] and said:
+        elif said and sentence.words[at] in linking:
             glue = "and" if sentence.words[at] in wording.lists["and"] else "or"
             at += 1
         elif sentence.words[at] in skipped:
