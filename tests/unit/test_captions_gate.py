@@ -15,7 +15,7 @@ from backend.captions.language import foreign_language
 from backend.captions.memory import Memory
 from backend.captions.platforms import platform_named
 from backend.captions.topic import read_topic
-from backend.captions.voice import Voice
+from backend.captions.voice import Voice, read_voice
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "captions"
 
@@ -105,6 +105,19 @@ def test_each_finding_says_what_was_found() -> None:
     }
 
 
+def test_what_contradicts_a_locked_appearance_is_found() -> None:
+    persona = {
+        "name": "Mira",
+        "appearance_locked": True,
+        "base_appearance_description": "a woman with long black hair and green eyes",
+    }
+    voice = read_voice(persona)
+    said = found("My short blonde hair and I are off to the market.", voice=voice)
+    assert {finding.code for finding in said} == {"contradicts_appearance"}
+    assert not passes(said)
+    assert found("My long black hair and I are off to the market.", voice=voice) == ()
+
+
 @pytest.mark.parametrize(("earlier", "later"), PAIRS["alike"])
 def test_a_caption_worked_over_is_too_alike(earlier: str, later: str) -> None:
     assert "too_alike" in codes(later, said=[earlier], prompt=PAIRS["topic"])
@@ -144,9 +157,9 @@ def test_a_caption_in_another_language_is_found(own: str, language: str, text: s
 
 def test_german_is_told_from_english_where_there_are_small_words() -> None:
     told = [text for text in LANGUAGES["de"] if foreign_language(text, "en") == "de"]
-    assert len(told) >= len(LANGUAGES["de"]) - 1
+    assert len(told) >= 0.9 * len(LANGUAGES["de"])
     told = [text for text in LANGUAGES["en"] if foreign_language(text, "de") == "en"]
-    assert len(told) >= len(LANGUAGES["en"]) - 3
+    assert len(told) >= 0.75 * len(LANGUAGES["en"])
 
 
 def test_few_words_and_languages_without_a_list_pass() -> None:

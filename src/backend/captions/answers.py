@@ -19,7 +19,7 @@ from backend.captions.words import content_words, tokens
 _OPENING = 240
 _FEWEST_OWN_WORDS = 3
 
-_ODD_SIGN = re.compile(r"[{}\[\]<>`*_\\&#]|---")
+_ODD_SIGN = re.compile(r"[{}\[\]<>`*_\\&]|# |---")
 _ODD_WORDS = frozenset({"undefined", "nan", "lorem"})
 _LEFTOVER = re.compile(
     r"\{\{?[^{}\n]{1,60}\}\}?"
@@ -29,7 +29,7 @@ _LEFTOVER = re.compile(
     r"|```|\*\*[^*\n]{1,200}\*\*|__[^_\n]{1,200}__|\[[^\[\]\n]{1,80}\]\([^()\n]{1,200}\)"
     r"|^#{1,6} \S|^(?:[-*_] ?){3,}$"
     r"|&(?:amp|lt|gt|quot|apos|nbsp|#\d{2,5}|#x[0-9a-f]{2,5});|\\(?:n|t|\"|u[0-9a-f]{4})"
-    r"|\bundefined\b|\bNaN\b|\blorem ipsum\b",
+    r"|\b(?:undefined|NaN)\b(?=\s*(?:$|[.,!?;:)#]|(?:and|or|with|in|on|for|is)\b))|\blorem ipsum\b",
     re.IGNORECASE | re.MULTILINE,
 )
 _MAYBE_SLIP = re.compile(r"[,;:.!?][,;:.!?]| [,;.]")
