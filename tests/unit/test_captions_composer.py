@@ -253,6 +253,13 @@ def test_one_idea_is_fitted_to_every_platform() -> None:
     assert all(sentence in whole for sentence in body.split("\n\n"))
 
 
+def test_signs_that_a_platform_refuses_are_left_out() -> None:
+    brief = Brief(voice_of("tech", themes=("a < b > c",)), read_topic("arrows <- and -> back"), 4)
+    fitted = compose_for(brief, ALL)
+    assert "<" in fitted["instagram"].text
+    assert not set("<>") & set(fitted["youtube"].text)
+
+
 def test_optional_sentences_go_before_hashtags_and_hashtags_before_the_rest() -> None:
     desk, draft = long_draft()
     whole = desk.render(draft, ANY)

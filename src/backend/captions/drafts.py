@@ -179,7 +179,14 @@ class Desk:
         return leaves
 
     def render(self, draft: Draft, platform: Platform) -> str:
-        """Return a draft as a platform takes it, "" where it cannot be made to fit."""
+        """Return a draft as a platform takes it, "" where it cannot be made to fit.
+
+        Signs that the platform refuses are left out of the user's words; the packs have none.
+        """
+        if platform.forbidden:
+            allowed = str.maketrans("", "", platform.forbidden)
+            leaves = {name: value.translate(allowed) for name, value in draft.leaves.items()}
+            draft = draft._replace(theme=leaves["theme"], leaves=leaves)
         text = self._finished(draft.parts, draft, platform if draft.has_tags else None)
         if platform.fits(text):
             return text
