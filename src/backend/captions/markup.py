@@ -6,7 +6,8 @@ import re
 import unicodedata
 
 _LINK = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
-_RENDERER_TAG = re.compile(r"<[^<>]{1,60}:[^<>]{1,60}>|\bscore_\d\w*|\bBREAK\b")
+_TAG = re.compile(r"<[^<>]{1,60}:[^<>]{1,60}>")
+_SCORE = re.compile(r"\bscore_\d\w*")
 _WEIGHTED = re.compile(r"[(\[]([^()\[\]]{1,120}):\d+(?:\.\d+)?[)\]]")
 _WEIGHT = re.compile(r"::-?\d*(?:\.\d+)?|:\d\.\d+(?=[\s,)\]]|$)")
 _OPTION = re.compile(r"(?:^|\s)--(?:no\s[^-]*|[a-z]+(?:\s+[\w.:]+)?)")
@@ -78,13 +79,18 @@ def strip_markup(text: str) -> str:
     """Take away links and what steers a renderer: weights, tags, options, emphasis."""
     if "--" in text:
         text = _OPTION.sub(" ", text)
-    text = _RENDERER_TAG.sub(" ", _LINK.sub(" ", text))
-    if ":" in text:
+    if ":" in text or "www" in text.lower():
+        text = _TAG.sub(" ", _LINK.sub(" ", text))
         text = _WEIGHT.sub(",", _WEIGHTED.sub(r"\1", _WEIGHTED.sub(r"\1", text)))
     if "#" in text:
         text = _LAST_TAGS.sub(lambda tags: tags[0].replace(" #", ", "), text.rstrip())
-    text = _MENTION.sub("", _UNDERSCORE.sub(" ", text))
-    text = _SPACED_SIGN.sub("", _EMPHASIS.sub(", ", text))
+    if "#" in text or "@" in text:
+        text = _MENTION.sub("", text)
+    if "_" in text:
+        text = _UNDERSCORE.sub(" ", _SCORE.sub(" ", text))
+    text = _EMPHASIS.sub(", ", text).replace(" BREAK ", ", ")
+    if ", " in text:
+        text = _SPACED_SIGN.sub("", text)
     return " ".join(text.split()).strip(" ,\"“”'`*_~")
 
 

@@ -33,8 +33,14 @@ from backend.captions.words import (
 LONGEST = 90
 _TELLING_WORDS = 2
 _TAG_WORDS = 3
-_SENTENCE_END = r"(?<!\b[DMSdms]r)(?<!\.[A-Za-z])(?<!\bSt)(?<!\bMrs)(?<!\bvs)(?<![ .]\d)(?<!^\d)[.!?…]+(?=\s|$)"
-_BREAK = re.compile(rf"\s*([,;|]+(?!\d)|{_SENTENCE_END}|:(?=\s|$)|(?<=\s)[-–—]+(?=\s))\s*")
+_MOST_RENDERER_WORDS = 5
+_SENTENCE_END = (
+    r"(?=[.!?…])(?<!\b[DMSdms]r)(?<!\.[A-Za-z])(?<!\bSt)(?<!\bMrs)(?<!\bvs)(?<![ .]\d)(?<!^\d)"
+    r"[.!?…]+(?=\s|$)"
+)
+_BREAK = re.compile(
+    rf"(?=[,;|.!?…:–—-])([,;|]+(?!\d)|{_SENTENCE_END}|:(?=\s|$)|(?<=\s)[-–—]+(?=\s))"
+)
 _NEXT_VERB = re.compile(r"\s+(?:and|but)\s+(?=\w+ed\b)", re.IGNORECASE)
 _KIND_OF: dict[str, Callable[[Phrase], Kind]] = {
     "en": phrases_en.kind_of,
@@ -142,8 +148,13 @@ def _parts(text: str, locale: str) -> Iterator[_Part]:
     for piece, mark in zip(pieces[::2], marks, strict=True):
         part = _trim(_unclaimed(piece, locale), locale, cut=False, asks="?" in mark)
         told = len(content_words(part, locale))
-        if told and stems(part, locale) not in _renderer_phrases(locale):
+        if told and not _is_renderer(part, locale):
             yield _Part(part, told, "?" in mark, goes_on="," in mark)
+
+
+def _is_renderer(part: str, locale: str) -> bool:
+    few = part.count(" ") < _MOST_RENDERER_WORDS
+    return few and stems(part, locale) in _renderer_phrases(locale)
 
 
 def _unclaimed(part: str, locale: str) -> str:
@@ -195,7 +206,9 @@ def _edges(locale: str) -> _Edges:
     cut = end | listed("subordinators") | listed("finite") | listed("possessives") | {"not", "very"}
     function = articles | listed("prepositions") | listed("pronouns") | listed("conjunctions")
     small = function | listed("questions") | listed("subordinators") | listed("before_infinitives")
-    return _Edges(begin, end - listed("particles"), cut, articles, small - {"i", "i'm", "i've", "i'll", "i'd"})
+    return _Edges(
+        begin, end - listed("particles"), cut, articles, small - {"i", "i'm", "i've", "i'll", "i'd"}
+    )
 
 
 def _is_common(first: str, rest: str, kind: Kind, locale: str) -> bool:
