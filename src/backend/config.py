@@ -158,6 +158,11 @@ class Settings(BaseSettings):
         le=LONGEST_WAIT_S,
         description="seconds one endpoint may take over a caption in all, above 0, at most 3600",
     )
+    caption_rewrite: Literal["off", "auto"] = Field(
+        "off",
+        description="off or auto: does the server have captions rewritten that the templates wrote "
+        "because no language model answered, once one does?",
+    )
     self_approval: Literal["auto", "yes", "no"] = Field(
         "auto",
         description="yes, no or auto: may who seeded a base image approve it too? auto lets the "

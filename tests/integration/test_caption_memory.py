@@ -14,8 +14,7 @@ from backend.database.engine import Database
 from backend.database.upgrade import downgrade, upgrade
 from backend.errors import NotFound
 from backend.models.persona import PersonaModel
-from backend.repositories.caption_memory import CaptionMemoryRepository
-from backend.services.caption_memory import StoredCaptionMemory
+from backend.services.caption_memory import SessionMemory, StoredCaptionMemory
 
 MORNING = Said(
     "Good morning, river.", "template", ("open-noun.3", "core-2.1"), "rivers", "x", 2**53 - 1
@@ -110,7 +109,7 @@ async def test_a_memory_that_another_transaction_fills_is_waited_for(
     await personas(database, "mira")
     other = Database(database_url)
     async with database.write() as session:
-        await CaptionMemoryRepository(session).remember("mira", [MORNING])
+        await SessionMemory(session).remember("mira", [MORNING])
         late = asyncio.create_task(StoredCaptionMemory(other).remember("mira", [MORNING]))
         await asyncio.wait([late], timeout=0.3)
         assert not late.done()

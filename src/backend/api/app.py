@@ -17,6 +17,7 @@ from backend.api import (
     base_image_views,
     base_images,
     batches,
+    captions,
     content,
     devices,
     events,
@@ -70,6 +71,7 @@ _ROOMS = (
     events,
     prompts,
     content,
+    captions,
     system,
     devices,
 )

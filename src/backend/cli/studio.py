@@ -1,4 +1,4 @@
-"""`gator demo`, `generate` and `caption`: what the studio is for."""
+"""`gator demo` and `generate`: what the studio is for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from backend.cli.persona import PersonaName
 if TYPE_CHECKING:
     from backend.bootstrap import Studio
     from backend.services.batch_service import BatchSummaryView, BatchView
-    from backend.services.content_generation_service import CaptionResult
 
 Model = Annotated[str | None, typer.Option(help="An image model's name.")]
 DEMO_CPU_SLOTS = 2
@@ -147,28 +146,6 @@ def _print_items(items: Sequence[Mapping[str, Any]]) -> None:
             for i in items
         ),
     )
-
-
-def caption(
-    persona: PersonaName,
-    prompt: Annotated[str, typer.Option(help="What the caption is about.")],
-    seed: Annotated[int | None, typer.Option(help="Equal seeds give equal captions.")] = None,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, max=100)] = 1,
-    as_json: AsJson = False,
-) -> None:
-    """Write captions in a persona's voice."""
-    from backend.cli.running import in_studio
-    from backend.services.content_service import caption_detail
-
-    async def work(studio: Studio) -> list[CaptionResult]:
-        return await studio.contents.captions_for(persona, prompt, seed=seed, count=count)
-
-    written = in_studio(work)
-    if as_json:
-        print_json({"captions": [{"text": c.text, **caption_detail(c)} for c in written]})
-        return
-    for one in written:
-        print_line(f"{one.text}\n  — {one.origin}\n")
 
 
 async def _results(studio: Studio, view: BatchView, folder: Path | None) -> list[dict[str, Any]]:
