@@ -77,14 +77,17 @@ def stands_alone(
     sentence: Sentence, words: Wording, mention: Mention, caption: frozenset[str]
 ) -> bool:
     """Tell whether it is a clause of its own, in a caption that is about the persona."""
-    if mention.noun.slot not in LASTING or sentence.gaps[mention.end] not in {".", ",", ";"}:
+    end = mention.end
+    while sentence.gaps[end] in _INSIDE and sentence.words[end] in words.self["adverbs"]:
+        end += 1
+    if mention.noun.slot not in LASTING or sentence.gaps[end] not in {".", ",", ";"}:
         return False
     if caption.isdisjoint(words.self["anchors"]) or not caption.isdisjoint(words.self["others"]):
         return False
     before = sentence.before(mention.start, frozenset())
     if any(word not in words.self["adverbs"] for word in before):
         return False
-    return bool(before) or not mention.noun.is_person
+    return bool(before) or end > mention.end or not mention.noun.is_person
 
 
 def is_statement(

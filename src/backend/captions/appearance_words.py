@@ -113,7 +113,7 @@ def _merge(lists: dict[str, frozenset[str]], own: dict[str, frozenset[str]]) -> 
     lists["linking"] = lists["and"] | lists["or"]
     lists["passed"] = lists["determiners"] | own["adverbs"]
     lists["passed before"] = lists["passed"] | lists["neutral"]
-    lists["passed between"] = lists["passed"] | lists["and"]
+    lists["passed between"] = lists["passed"] | lists["and"] | lists["bridging"]
     lists["passed denying"] = lists["determiners"] | lists["having"] | lists["neutral"]
     lists["passed of others"] = lists["determiners"] | lists["definite"]
     lists["resuming"] = lists["and"] | lists["wearing"]

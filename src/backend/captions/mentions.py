@@ -31,9 +31,9 @@ class Sentence:
         parts = _WORD.split(text.casefold().replace("’", "'"))
         self.words: list[str] = parts[1::2]
         self.gaps = [gap if gap in _INSIDE else _gap(gap) for gap in parts[::2]]
-        self.gaps[0] = self.gaps[-1] = "."
-        if parts[-1]:
-            self.gaps[-1] = _gap(parts[-1])
+        self.gaps[0] = "."
+        last = _gap(parts[-1])
+        self.gaps[-1] = "." if last in _LOOSE else last
 
     def joined(self, start: int, end: int) -> str:
         """Return the words of a span with what stood between them."""
@@ -152,7 +152,8 @@ def mentions(sentence: Sentence, wording: Wording) -> Iterator[Mention]:
             taken = _taken(noun, run) if sentence.gaps[index] in _INSIDE else []
             yield from _persons(run[: len(run) - len(taken)], sentence, wording)
             mention = _mention(noun, taken, index, count, sentence, wording)
-            yield mention
+            if not (noun.is_person and _is_thing(sentence, wording, mention.end)):
+                yield mention
             index, run, glue = mention.end, [], ""
         elif key:
             glue = glue or ("and" if sentence.gaps[index] == "&" else sentence.gaps[index])
@@ -166,6 +167,11 @@ def mentions(sentence: Sentence, wording: Wording) -> Iterator[Mention]:
                 run = []
             index += 1
     yield from _persons(run, sentence, wording)
+
+
+def _is_thing(sentence: Sentence, wording: Wording, index: int) -> bool:
+    """Tell whether what follows is no person: "bald eagle"."""
+    return index < len(sentence.words) and sentence.words[index] in wording.lists["things"]
 
 
 def _linking(word: str, wording: Wording) -> str:
@@ -322,8 +328,7 @@ def _persons(run: list[Piece], sentence: Sentence, wording: Wording) -> Iterator
     for piece in run:
         sense = next((found for found in piece.modifiers if found.is_person), None)
         end = piece.start + len(piece.source.replace("-", " ").split(" "))
-        follows = sentence.words[end] if end < len(sentence.words) else ""
-        if sense is None or (follows in wording.lists["things"]):
+        if sense is None or _is_thing(sentence, wording, end):
             continue
         person = Noun(noun.slot, noun.kind, noun.says, gender=noun.gender, is_person=True)
         described = (Described(sense, piece.source, " "),)
@@ -366,10 +371,12 @@ def _inflected(noun: Noun, pieces: list[Described], wording: Wording) -> str:
     ending = _ENDINGS.get(noun.gender)
     if ending is None:
         return noun.says
-    words = []
-    for piece in pieces:
+    words = ""
+    halves = [piece.glue == "-" for piece in pieces[1:]] + [False]
+    for piece, is_half in zip(pieces, halves[: len(pieces)], strict=True):
         base = piece.modifier.base
         is_fixed = piece.modifier.aspect == "adverbs" or fold(base) in wording.lists["fixed"]
-        words.append(base if is_fixed else inflect(base, ending))
-    article = ("eine" if noun.gender == "f" else "ein") if noun.counted else ""
-    return " ".join(filter(None, (article, *words, noun.says)))
+        words += base if is_half or is_fixed else inflect(base, ending)
+        words += "-" if is_half else " "
+    article = ("eine " if noun.gender == "f" else "ein ") if noun.counted else ""
+    return f"{article}{words}{noun.says}"
