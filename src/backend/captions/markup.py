@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 _LINK = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
-_TAG = re.compile(r"<[^<>]{1,60}:[^<>]{1,60}>")
+_TAG = re.compile(r"<(?:[^<>]{1,60}:[^<>]{1,60}|/?[a-z][^<>]{0,80})>", re.IGNORECASE)
 _SCORE = re.compile(r"\bscore_\d\w*")
 _WEIGHTED = re.compile(r"[(\[]([^()\[\]]{1,120}):\d+(?:\.\d+)?[)\]]")
 _WEIGHT = re.compile(r"::-?\d*(?:\.\d+)?|:\d\.\d+(?=[\s,)\]]|$)")
@@ -53,7 +53,7 @@ _REQUEST = re.compile(rf"^(?:{_ENGLISH}|{_GERMAN})", re.IGNORECASE)
 
 _ASKED_NICELY = re.compile(r"(?:can|could|would|will)\s+you\b|k(?:annst|önntest)\s+du\b", re.I)
 
-_PAIRS = ("()", "[]", "{}")
+_PAIRS = (("(", ")"), ("[", "]"), ("{", "}"))
 _QUOTES = '"“”„«»'
 _CLOSING = {"(": ")", "[": "]", "{": "}", '"': '"', "“": "”“", "„": "“”", "«": "»", "»": "«"}
 _OPENING = {
@@ -79,8 +79,10 @@ def strip_markup(text: str) -> str:
     """Take away links and what steers a renderer: weights, tags, options, emphasis."""
     if "--" in text:
         text = _OPTION.sub(" ", text)
+    if "<" in text:
+        text = _TAG.sub(" ", text)
     if ":" in text or "www" in text.lower():
-        text = _TAG.sub(" ", _LINK.sub(" ", text))
+        text = _LINK.sub(" ", text)
         text = _WEIGHT.sub(",", _WEIGHTED.sub(r"\1", _WEIGHTED.sub(r"\1", text)))
     if "#" in text:
         text = _LAST_TAGS.sub(lambda tags: tags[0].replace(" #", ", "), text.rstrip())

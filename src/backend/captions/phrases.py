@@ -14,10 +14,11 @@ from typing import Literal
 Kind = Literal["none", "noun", "bare", "gerund", "clause", "imperative", "question", "free"]
 
 _AROUND_WORDS = " .,;:!?…\"'`“”„«»‘()[]"
-# Latin letters, figures and the signs of plain text; no digits glued to a colon but in a time of day.
+# Letters, figures and the signs of plain text.
 _PLAIN = re.compile(r"[ \w.,!?;:'’‘“”„«»\"()&%$€£+/°–—-]+")
 _LETTERS = re.compile(r"[^\W\d_]")
 _OTHER_SCRIPT = re.compile(r"[^\W\d_a-zA-Z\u00aa-\u024f\u1e00-\u1eff]")
+# A colon is no stop in a time of day.
 _STOPS = re.compile(r"[;!?]|:(?!\d)|\s[–—/-]\s|_")
 
 

@@ -110,7 +110,7 @@ def _is_subject(phrase: Phrase, end: int) -> bool:
     words = phrase.words[:end]
     determined = words[0] in _DETERMINERS
     runs = list(parts_at(words, _PREPOSITIONS)) if determined else [list(words)]
-    if len(runs) > 2:  # noqa: PLR2004
+    if len(runs) > 2:
         return False
     for run in runs:
         body = run[1:] if run and run[0] in _ARTICLES else run
@@ -198,7 +198,7 @@ def _goes_on_well(phrase: Phrase) -> bool:
 
 
 def _is_tail(phrase: Phrase, start: int) -> bool:
-    """Tell whether what follows a noun hangs on it by a preposition, a genitive or a conjunction."""
+    """Tell whether what follows a noun hangs on it: by a preposition, genitive, conjunction."""
     words = phrase.words[start:]
     for i, word in enumerate(words):
         governed = i > 0 and words[i - 1] in _PREPOSITIONS | _CONJUNCTIONS | {"voller", "samt"}

@@ -53,7 +53,7 @@ _ADJECTIVES = _list("adjectives")
 _THIRDS = frozenset(_third(verb) for verb in _VERBS)
 _EITHER_THIRDS = frozenset(_third(verb) for verb in _EITHER)
 _BASES = _VERBS | _EITHER | _IMPERATIVES
-_AFTER_VERBS = _DETERMINERS | _POSSESSIVES | _OBJECTS | _PARTICLES
+_AFTER_VERBS = _DETERMINERS | _POSSESSIVES | _OBJECTS | _PARTICLES | {"more", "less", "what"}
 _AFTER_GERUNDS = (_AFTER_VERBS | _PREPOSITIONS | _CONJUNCTIONS | _ADVERBS) - {"of"}
 _AFTER_FINITE = _PREPOSITIONS | _DETERMINERS | _ADVERBS
 _AFTER_EITHER = _PREPOSITIONS - {"of"}
@@ -62,7 +62,8 @@ _NO_HEAD = (
 )
 _BOUNDARIES = _PREPOSITIONS | _RELATIVES | {"and", "or"}
 _OPENS_NO_NOUN = (_NO_HEAD | stop_words() | _ADVERBS) - _DETERMINERS - _QUANTIFIERS
-_SINGULAR_S = ("ss", "us", "is", "'s", "ens", "vas", "ics", "news", "series", "mas", "gas", "plus")
+_SINGULARS = _list("singulars")
+_SINGULAR_S = ("ss", "us", "is", "'s", "ics")
 
 
 def kind_of(phrase: Phrase) -> Kind:
@@ -141,7 +142,7 @@ def _is_subject(words: Sequence[str], verb: str) -> bool:
     if _is_plural(_head(words)) and (verb in _THIRDS or verb in {"is", "was", "has", "isn't"}):
         return False
     runs = list(parts_at(words, _PREPOSITIONS)) if determined else [list(words)]
-    if len(runs) > 2 or (words[0] in _BASES and not determined):  # noqa: PLR2004
+    if len(runs) > 2 or (words[0] in _BASES and not determined):
         return False
     for run in runs:
         body = run[1:] if run and run[0] in _DETERMINERS else run
@@ -159,7 +160,8 @@ def _head(words: Sequence[str]) -> str:
 def _is_plural(word: str) -> bool:
     if word in {"people", "women", "men", "children"}:
         return True
-    return len(word) > 3 and word.endswith("s") and not word.endswith(_SINGULAR_S)  # noqa: PLR2004
+    ends_so = len(word) > 3 and word.endswith("s") and not word.endswith(_SINGULAR_S)
+    return ends_so and word not in _SINGULARS
 
 
 def _has_second_verb(words: Sequence[str], start: int) -> bool:
@@ -173,14 +175,14 @@ def _has_second_verb(words: Sequence[str], start: int) -> bool:
 
 
 def _looks_like_gerund(word: str) -> bool:
-    return word.endswith("ing") and len(word) > 4 and word not in _NO_GERUNDS  # noqa: PLR2004
+    return word.endswith("ing") and len(word) > 4 and word not in _NO_GERUNDS
 
 
 def _is_gerund(words: Sequence[str]) -> bool:
     if not _looks_like_gerund(words[0]) or _has_second_verb(words, 1):
         return False
     if len(words) == 1:
-        return True
+        return words[0] not in _GERUND_NOUNS
     following = words[1]
     if words[0] in _GERUND_NOUNS and following in _PREPOSITIONS | _CONJUNCTIONS:
         return False
@@ -239,7 +241,7 @@ def _is_tail(words: Sequence[str]) -> bool:
         return True
     verbs = sum(word in _FINITE or word in _THIRDS or word in _PASTS for word in words)
     if words[0] in _RELATIVES:
-        return 1 < len(words) and verbs <= 1
+        return len(words) > 1 and verbs <= 1
     if words[0] in {"and", "or"}:
         named = words[1:2] and words[1] in _DETERMINERS
         return bool(words[1:]) and _is_noun_phrase(words[2:] if named else words[1:])

@@ -92,7 +92,7 @@ class _Edges(NamedTuple):
 class _Part(NamedTuple):
     text: str
     told: int
-    """How many words carry meaning."""
+    """How many different words carry meaning."""
     asks: bool
     goes_on: bool
     """Whether a comma follows."""
@@ -132,11 +132,10 @@ def _phrase(text: str, longest: int, locale: str) -> _Part:
         if len(part.text) > room and found.told >= _TELLING_WORDS:
             break
         addition = _fitted(part.text, room, locale)
-        told = len(content_words(addition, locale))
-        if not told:
+        if not _told(addition, locale):
             break
         text = f"{found.text}, {addition}"
-        found = _Part(text, found.told + told, asks=False, goes_on=part.goes_on)
+        found = _Part(text, _told(text, locale), asks=False, goes_on=part.goes_on)
     fitted = _fitted(found.text, longest, locale)
     return found._replace(text=fitted, asks=found.asks and fitted == found.text)
 
@@ -147,9 +146,13 @@ def _parts(text: str, locale: str) -> Iterator[_Part]:
     marks = [*pieces[1::2], ""]
     for piece, mark in zip(pieces[::2], marks, strict=True):
         part = _trim(_unclaimed(piece, locale), locale, cut=False, asks="?" in mark)
-        told = len(content_words(part, locale))
+        told = _told(part, locale)
         if told and not _is_renderer(part, locale):
-            yield _Part(part, told, "?" in mark, goes_on="," in mark)
+            yield _Part(part, told, "?" in mark, goes_on=mark[:1] in {",", ";", "|"})
+
+
+def _told(text: str, locale: str) -> int:
+    return len(set(content_words(text, locale)))
 
 
 def _is_renderer(part: str, locale: str) -> bool:
