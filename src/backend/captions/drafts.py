@@ -45,6 +45,7 @@ _CARRIED = frozenset({"topic", "Topic", "theme"})
 _BEFORE_A_CLAIM = ("", "I ", "I just ", "we have ", "I'm ", "after ", "Done. ")
 _LEAST_LEFT = 4
 _CONTEXT_SPAN = 7
+_ENDS = " .!?…;:,"
 _THEME, _LOOK, _FACT, _TAGS, _TAG_COUNT = map(salt, ("theme", "look", "fact", TAGS, "tag count"))
 
 
@@ -175,7 +176,8 @@ class Desk:
         if looks:
             leaves["look"] = looks[below(mix(seed ^ _LOOK), len(looks))]
         if self.facts:
-            leaves["fact"] = self.facts[below(mix(seed ^ _FACT), len(self.facts))]
+            fact = self.facts[below(mix(seed ^ _FACT), len(self.facts))]
+            leaves["fact"] = fact.rstrip(_ENDS)
         return leaves
 
     def render(self, draft: Draft, platform: Platform) -> str:
