@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from backend.captions import composer
@@ -95,15 +95,16 @@ async def explained(brief: Brief, past: Past, library: Library) -> Explanation:
         ContentRejected: nothing passed the gate; `findings` says why.
         ConfigurationError: a pack cannot be used.
     """
-    drawn: list[tuple[Memory, Caption]] = []
+    drawn: list[tuple[Brief, Memory, Caption]] = []
 
-    async def draw(trial: Memory) -> Drawing:
-        caption = composer.compose(brief, trial, library)
-        drawn.append((trial, caption))
+    async def draw(seed: int, trial: Memory) -> Drawing:
+        tried = replace(brief, seed=seed)
+        caption = composer.compose(tried, trial, library)
+        drawn.append((tried, trial, caption))
         return Drawing(caption.text, {brief.platform.name: caption})
 
     results = await first_that_passes(draw, [brief], past, Written())
-    *lost, (memory, caption) = drawn
+    *lost, (last, memory, caption) = drawn
     desk = desk_for(brief, library)
     return Explanation(
         caption=results[brief.platform.name],
@@ -113,9 +114,9 @@ async def explained(brief: Brief, past: Past, library: Library) -> Explanation:
         fragments=list(_fragments(desk, memory, caption)),
         posts_recalled=len(memory),
         recent_openings=memory.openings,
-        candidates=_candidates(composer.consider(brief, memory, library)),
+        candidates=_candidates(composer.consider(last, memory, library)),
         refused=[
-            Refused(one.text, await past.judge(one.text, brief, past.memory)) for _, one in lost
+            Refused(one.text, await past.judge(one.text, brief, past.memory)) for _, _, one in lost
         ],
     )
 

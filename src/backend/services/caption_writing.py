@@ -13,12 +13,13 @@ from backend.captions.composer import Caption
 from backend.captions.gate import Finding, explain, judge, passes
 from backend.captions.memory import CaptionMemory, Memory
 from backend.captions.scoring import score_voice
+from backend.captions.seeds import digest
 from backend.captions.words import content_stems
 from backend.errors import ContentRejected
 from backend.logs import get_logger
 from backend.services.caption_posts import CaptionResult, Origin
 
-DRAWS = 6
+DRAWS = 8
 """How often the templates are drawn from until a caption passes the gate."""
 
 REPEATED = Finding("repeated", "this persona said the very same before")
@@ -59,8 +60,8 @@ class Drawing(NamedTuple):
     captions: Mapping[str, Caption]
 
 
-Draw = Callable[[Memory], Awaitable[Drawing]]
-"""Draws an idea that a memory does not forbid."""
+Draw = Callable[[int, Memory], Awaitable[Drawing]]
+"""Draws an idea by a seed, one that a memory does not forbid."""
 
 
 async def ask(chain: Chain, brief: Brief, past: Past) -> Written:
@@ -88,10 +89,10 @@ async def first_that_passes(
     Raises:
         ContentRejected: none passed; `findings` says why the last one did not.
     """
-    trial = past.memory
+    trial, seed = past.memory, briefs[0].seed
     blocked: tuple[Finding, ...] = ()
-    for _ in range(DRAWS):
-        drawing = await draw(trial)
+    for number in range(1, DRAWS + 1):
+        drawing = await draw(seed, trial)
         results = {}
         for brief in briefs:
             caption = drawing.captions[brief.platform.name]
@@ -105,6 +106,7 @@ async def first_that_passes(
         log.info("caption.redrawn", findings=explain(blocked), platform=brief.platform.name)
         trial = deepcopy(trial) if trial is past.memory else trial
         trial.forbid(drawing.idea)
+        seed = digest(briefs[0].seed, "drawn again", number)
     raise rejected("nothing that the templates drew passed the gate", blocked)
 
 

@@ -177,8 +177,8 @@ class ContentGenerationService:
         if written.text is not None:
             return by_model(brief, written, written.text)
 
-        async def draw(trial: Memory) -> Drawing:
-            with self._drawing(brief, trial) as drawn:
+        async def draw(seed: int, trial: Memory) -> Drawing:
+            with self._drawing(replace(brief, seed=seed), trial) as drawn:
                 text = await self._create_enhanced_fallback_text(persona, request)
             return Drawing(text, {brief.platform.name: _drawn(drawn, brief, text)})
 
@@ -291,8 +291,9 @@ class ContentGenerationService:
         whole, platforms = replace(briefs[0], platform=ANY), [brief.platform for brief in briefs]
         library = self.template_service.library
 
-        async def draw(trial: Memory) -> Drawing:
-            made = composer.compose_for(whole, [ANY, *platforms], trial, library)
+        async def draw(seed: int, trial: Memory) -> Drawing:
+            idea = replace(whole, seed=seed)
+            made = composer.compose_for(idea, [ANY, *platforms], trial, library)
             return Drawing(made[ANY.name].text, made)
 
         return await first_that_passes(draw, briefs, past, written)
