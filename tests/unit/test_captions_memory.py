@@ -40,3 +40,14 @@ def test_a_post_s_other_forms_are_said_but_count_as_one() -> None:
     memory.forbid("Another walk.")
     assert memory.said("another walk.")
     assert len(memory) == 1
+
+
+def test_words_of_captions_without_fragments_count_as_long_as_openings_do() -> None:
+    posts = [Said("A quiet corner of the market."), *(POSTS[:WINDOW])]
+    grown = Memory()
+    for post in posts:
+        grown.add(post)
+    fresh = Memory(reversed(posts))
+    never = len(posts) + 1
+    assert grown.age("f999", "quiet corner") == fresh.age("f999", "quiet corner") == never
+    assert Memory(reversed(posts[:-1])).age("f999", "quiet corner") == WINDOW

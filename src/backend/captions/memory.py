@@ -109,6 +109,8 @@ class Memory:
         self._recent.appendleft(_Heard(said.text, opening_of(said.text), runs_of(said.text)))
         if not said.fragments:
             self._unlabelled.append((self._count, said.text))
+        if self._unlabelled and self._unlabelled[0][0] <= self._count - WINDOW:
+            self._unlabelled.popleft()
 
     def _note(self, said: Said) -> None:
         self._count += 1
