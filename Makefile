@@ -35,6 +35,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
 	$(BIN)/python validate_code_structure.py
+	$(BIN)/gator packs lint
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
