@@ -129,7 +129,7 @@ def _phrase(text: str, longest: int, locale: str) -> _Part:
         if found.told >= _TELLING_WORDS and not (is_tag_list and found.goes_on):
             break
         room = longest - len(found.text) - 2
-        if len(part.text) > room and found.told >= _TELLING_WORDS:
+        if len(part.text) > room and (found.told >= _TELLING_WORDS or room < 1):
             break
         addition = _fitted(part.text, room, locale)
         if not _told(addition, locale):
@@ -177,11 +177,12 @@ def _fitted(text: str, longest: int, locale: str) -> str:
     if len(text) <= longest:
         return text
     fitted = _trim(shorten(text, longest), locale)
-    if content_words(fitted, locale) or longest < 1:
-        return fitted if longest > 0 else ""
+    if content_words(fitted, locale):
+        return fitted
     words = text.split(" ")
     first = next((i for i, word in enumerate(words) if content_words(word, locale)), 0)
-    return _trim(shorten(" ".join(words[first:]), longest), locale)
+    fitted = _trim(shorten(" ".join(words[first:]), longest), locale)
+    return fitted if content_words(fitted, locale) else ""
 
 
 def _trim(text: str, locale: str, *, cut: bool = True, asks: bool = False) -> str:
