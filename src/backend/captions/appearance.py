@@ -25,6 +25,8 @@ _QUOTED = re.compile(
     r"“[^”\n]{0,400}”|„[^“”\n]{0,400}[“”]|«[^»\n]{0,400}»|»[^«\n]{0,400}«|\"[^\"\n]{0,400}\""
     r"|(?<!\w)'[^'\n]{0,400}'(?!\w)|(?<!\w)‘[^’\n]{0,400}’(?!\w)"
 )
+# A sentence, with the signs that end it.
+_PARTS = re.compile(r"[^.!?…\n]+[.!?…\n]*")
 _QUOTE = re.compile("[“„«»\"'‘]")
 _MOST = 8
 
@@ -141,15 +143,23 @@ def contradictions(text: str, appearance: Appearance, locale: str = "en") -> tup
         return ()
     words = wording(locale)
     locked = _locked(appearance)
-    if _calls(locale, locked.slots).isdisjoint(_WORDS.findall(text.casefold())):
+    calls = _calls(locale, locked.slots)
+    caption = frozenset(_WORDS.findall(text.casefold().replace("’", "'")))
+    if calls.isdisjoint(caption):
         return ()
-    sentence = Sentence(_QUOTED.sub(" ; ", text) if _QUOTE.search(text) else text)
+    spoken = _QUOTED.sub(" ; ", text) if _QUOTE.search(text) else text
+    called = "".join(part for part in _PARTS.findall(spoken) if _is_called(part, calls))
     found: dict[str, None] = {}
-    for claim in _claims(sentence, words, locked):
+    for claim in _claims(Sentence(called), words, locked, caption):
         found.setdefault(claim)
         if len(found) == _MOST:
             break
     return tuple(found)
+
+
+def _is_called(sentence: str, calls: frozenset[str]) -> bool:
+    """Tell whether a sentence names anything of which there are facts."""
+    return not calls.isdisjoint(_WORDS.findall(sentence.casefold()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +202,10 @@ def _subject(slot: str, kind: str) -> str:
     return slot if slot in LASTING else kind
 
 
-def _claims(sentence: Sentence, words: Wording, locked: _Locked) -> Iterator[str]:
+def _claims(
+    sentence: Sentence, words: Wording, locked: _Locked, caption: frozenset[str]
+) -> Iterator[str]:
     """Yield each contradiction in words."""
-    caption = frozenset(sentence.words)
     found = tuple(mentions(sentence, words))
     for place, mention in enumerate(found):
         if mention.noun.slot not in locked.slots:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from backend.captions.appearance_words import Modifier, Noun, Trait, Wording, fold, inflect
@@ -17,6 +18,7 @@ _STOPS = frozenset(".!?\n…")
 _INSIDE = frozenset(" -")
 _LOOSE = frozenset(" -,&")
 _BACK = 6
+_SIGNS = 40
 _ORDER = ("quality", "length", "texture", "shade", "colour", "shape")
 
 
@@ -30,9 +32,9 @@ class Sentence:
     def __init__(self, text: str) -> None:
         parts = _WORD.split(text.casefold().replace("’", "'"))
         self.words: list[str] = parts[1::2]
-        self.gaps = [gap if gap in _INSIDE else _gap(gap) for gap in parts[::2]]
+        self.gaps = [gap if gap in _INSIDE else _gap(gap[:_SIGNS]) for gap in parts[::2]]
         self.gaps[0] = "."
-        last = _gap(parts[-1])
+        last = _gap(parts[-1][:_SIGNS])
         self.gaps[-1] = "." if last in _LOOSE else last
 
     def joined(self, start: int, end: int) -> str:
@@ -67,6 +69,7 @@ class Sentence:
         return " ".join(self.words[start:end])
 
 
+@lru_cache(maxsize=1024)
 def _gap(between: str) -> str:
     signs = set(between) - {"'", '"', "*", "_"}
     if signs & _STOPS:
@@ -74,7 +77,7 @@ def _gap(between: str) -> str:
     for sign, kin in ((":", ":="), (",", ",/")):
         if not signs.isdisjoint(kin):
             return sign
-    if signs == {"&"} or signs == {"&", " "}:
+    if "&" in signs and signs <= {"&", " "}:
         return "&"
     return " " if all(map(str.isspace, signs)) else ";"
 
