@@ -17,12 +17,22 @@ CASES = tomllib.loads(
 
 @pytest.mark.parametrize(("text", "style"), CASES["styles"])
 def test_a_trait_gives_its_style(text: str, style: str) -> None:
+    assert score_styles(text, "", "").style == style
     assert score_styles([text], "", "").style == style
 
 
-@pytest.mark.parametrize(("text", "modifiers"), CASES["modifiers"])
-def test_a_tone_gives_its_modifiers(text: str, modifiers: list[str]) -> None:
-    assert list(modifiers_of(text)) == modifiers
+@pytest.mark.parametrize(("traits", "aesthetic", "voice", "style"), CASES["weights"])
+def test_fields_weigh_three_two_and_one_and_voice_breaks_ties(
+    traits: str, aesthetic: str, voice: str, style: str
+) -> None:
+    assert score_styles(traits, aesthetic, voice).style == style
+
+
+@pytest.mark.parametrize(("tone", "personality", "modifiers"), CASES["modifiers"])
+def test_tone_and_personality_give_their_modifiers(
+    tone: str, personality: str, modifiers: list[str]
+) -> None:
+    assert list(modifiers_of(tone, personality)) == modifiers
 
 
 def test_there_are_cases_enough() -> None:
@@ -40,6 +50,13 @@ def test_what_is_denied_is_shown_and_weighs_nothing() -> None:
     evidence = score_styles("not formal", "", "").evidence
     assert [(e.field, e.words, e.style, e.weight) for e in evidence] == [
         ("trait", "formal", "professional", 0)
+    ]
+
+
+def test_a_word_that_a_prefix_denies_is_shown_as_denied() -> None:
+    evidence = score_styles("unprofessional", "", "").evidence
+    assert [(e.words, e.style, e.denied) for e in evidence] == [
+        ("unprofessional", "professional", True)
     ]
 
 
