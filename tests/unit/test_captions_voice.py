@@ -208,6 +208,12 @@ def test_lists_that_lie_about_themselves_are_read_as_lists() -> None:
     assert read_voice(SimpleNamespace(style_preferences=LyingDict(tone="warm"))).tone == ""
 
 
+def test_no_more_of_a_list_is_read_than_a_field_holds() -> None:
+    long = [str(number) * 900 for number in range(5)]
+    assert "bold" in as_traits([*long[:4], "bold"])
+    assert "bold" not in as_traits([*long, "bold"])
+
+
 def test_a_set_is_read_in_one_order_only() -> None:
     assert as_themes({"b", "a", "c"}) == ("a", "b", "c")
 
