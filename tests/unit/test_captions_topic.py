@@ -94,6 +94,11 @@ def test_a_long_prompt_is_cut_between_words_and_not_after_a_preposition() -> Non
     assert topic.text.split()[-1] in {"waves", "gulls", "wind"}
 
 
+def test_a_phrase_is_not_cut_after_a_verb_that_needs_more() -> None:
+    whole = "the quiet little bookshop near the river is open all night"
+    assert read_topic(whole, 45).text == "the quiet little bookshop near the river"
+
+
 def test_a_phrase_that_starts_with_small_words_is_cut_behind_them() -> None:
     assert read_topic("in and out of the under that lighthouse", 20).text == "lighthouse"
 

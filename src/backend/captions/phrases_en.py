@@ -136,8 +136,7 @@ def _is_verb_at(words: Sequence[str], at: int) -> bool:
 
 def _is_subject(words: Sequence[str], verb: str) -> bool:
     determined = words[0] in _DETERMINERS
-    of_one = words[0] in _SINGULAR
-    if (of_one or not _is_plural(_head(words))) and verb in {"are", "were", "have", "aren't"}:
+    if not _is_plural(_head(words)) and verb in {"are", "were", "have", "aren't"}:
         return False
     if _is_plural(_head(words)) and (verb in _THIRDS or verb in {"is", "was", "has", "isn't"}):
         return False
