@@ -84,6 +84,14 @@ class GenerationRequest(BaseModel):
     time_of_day: TimeOfDay | None = None
     locale: str | None = None
 
+    def named_platforms(self) -> tuple[Platform, ...]:
+        """Return the platforms whose form is asked for; where none is named, the general one.
+
+        Raises:
+            InvalidRequest: one of them is not known.
+        """
+        return platforms_named(self.platforms) or (platform_named(self.platform),)
+
     def terms(self) -> dict[str, Any]:
         """Return what a caption is asked for beside persona, prompt and seed, as JSON values."""
         own = {"platform", "platforms", "content_rating", "facts", "time_of_day", "locale"}
@@ -235,8 +243,7 @@ class ContentGenerationService:
         if not self.chain.rungs:
             raise ProviderNotConfigured("no language model is configured: set GATOR_LLM_BASE_URL.")
         request = request.model_copy(update={"seed": _seed_of(request)})
-        named = platforms_named(request.platforms) or (platform_named(request.platform),)
-        briefs = [brief_of(persona, request, platform) for platform in named]
+        briefs = [brief_of(persona, request, platform) for platform in request.named_platforms()]
         results, refused = await self._by_models(briefs, await self._past(persona, request, None))
         if len(results) == len(briefs):
             return Post(results)

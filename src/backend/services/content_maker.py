@@ -45,9 +45,10 @@ class BatchContentMaker:
         Raises:
             NotFound: there is no such persona.
             Conflict: its base image is not approved; or the work was paused or cancelled.
-            InvalidRequest: the prompt or an option is wrong.
+            InvalidRequest: the prompt, a platform or an option is wrong.
             GatorError: whatever kept the picture from being made.
         """
+        request.named_platforms()
         seed = new_seed() if request.seed is None else request.seed
         view = await self._batches.create(
             persona_id,
