@@ -6,7 +6,7 @@ by other measures than the one who wrote.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from backend.captions.platforms import ANY, Platform
@@ -24,7 +24,7 @@ class Brief:
     """One caption's persona, topic and terms."""
 
     voice: Voice
-    topic: Topic = Topic()
+    topic: Topic = field(default_factory=Topic)
     seed: int = 0
     platform: Platform = ANY
     rating: Rating = "sfw"
