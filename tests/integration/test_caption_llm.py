@@ -44,8 +44,9 @@ PERSONA = {
     "appearance_locked": True,
     "base_appearance_description": "long red hair",
 }
-QUICK: dict[str, Any] = {"first_token_s": 0.4, "stall_s": 0.3, "timeout_s": 1.0}
 NEVER_S = 60.0
+PATIENT: dict[str, Any] = {"first_token_s": 30, "stall_s": 30, "timeout_s": 40}
+BLINK_S = 0.4
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def brief(prompt: str = "a night market", **terms: Any) -> Brief:
 
 
 def rung(url: str, **how: Any) -> Rung:
-    return Rung("near", url, "m", **{"probe_after_s": NEVER_S, **QUICK, **how})
+    return Rung("near", url, "m", **{"probe_after_s": NEVER_S, **PATIENT, **how})
 
 
 async def write(asked: Rung, *recent: str, **terms: Any) -> Answer:
@@ -73,11 +74,22 @@ async def timed(asked: Rung) -> tuple[str, float]:
     return raised.value.message, time.perf_counter() - started
 
 
-async def until(happened: Any, within_s: float = 5) -> None:
+async def until(happened: Any, within_s: float = 15) -> None:
     ends = time.monotonic() + within_s
     while not happened():
         assert time.monotonic() < ends
         await asyncio.sleep(0.01)
+
+
+async def write_once_well(asked: Rung) -> Answer:
+    ends = time.monotonic() + 15
+    while True:
+        try:
+            return await write(asked)
+        except ProviderError as exc:
+            if exc.details != {"breaker": "open"} or time.monotonic() > ends:
+                raise
+        await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +113,7 @@ async def test_a_caption_is_read_from_whatever_it_comes_in(
     written = await write(rung(endpoint.url))
     assert (written.text, written.fault) == (GOOD, None)
     assert written.first_token_s is not None
-    assert 0 < written.first_token_s < QUICK["first_token_s"]
+    assert 0 < written.first_token_s < PATIENT["first_token_s"]
 
 
 @pytest.mark.parametrize(
@@ -184,34 +196,35 @@ async def test_structured_output_is_asked_for_again_where_all_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("answer", "told", "took_s"),
+    ("answer", "limit", "told"),
     [
-        (streamed(first_s=9), "did not begin to answer within 0.4 s", 0.4),
-        (streamed(stall_s=9), "fell silent for 0.3 s in the middle", 0.3),
-        (streamed(every_s=0.2, size=2), "took longer than 1 s", 1.0),
-        (Said([{}] * 99, every_s=0.05), "did not begin to answer within 0.4 s", 0.4),
-        (Said([{"reasoning": "Hm."}] * 99, every_s=0.2), "took longer than 1 s", 1.0),
+        (streamed(first_s=20), "first_token_s", "did not begin to answer within 0.4 s"),
+        (Said([{}] * 400, every_s=0.05), "first_token_s", "did not begin to answer within 0.4 s"),
+        (streamed(stall_s=20), "stall_s", "fell silent for 0.4 s in the middle"),
+        (streamed(every_s=0.2, size=1), "timeout_s", "took longer than 0.4 s"),
+        (Said([{"reasoning": "Hm."}] * 99, every_s=0.2), "timeout_s", "took longer than 0.4 s"),
     ],
 )
 async def test_every_wait_has_a_deadline(
-    endpoint: ChatEndpoint, answer: Said, told: str, took_s: float
+    endpoint: ChatEndpoint, answer: Said, limit: str, told: str
 ) -> None:
     await write(rung(endpoint.url))  # imports the SDK
     endpoint.answers = [answer]
-    asked = rung(endpoint.url)
+    asked = rung(endpoint.url, **{limit: BLINK_S})
     started = time.perf_counter()
     with pytest.raises(ProviderTimeout, match=told):
         await write(asked)
-    assert took_s <= time.perf_counter() - started < took_s + 0.8
+    assert BLINK_S <= time.perf_counter() - started < 8
     message, second_s = await timed(asked)
     assert "left alone" in message
-    assert second_s < 0.1
+    assert second_s < BLINK_S
     assert len(endpoint.asked) == 2
 
 
 async def test_a_slow_answer_that_keeps_coming_is_heard_to_its_end(endpoint: ChatEndpoint) -> None:
-    endpoint.answers = [streamed("It comes.", size=3, first_s=0.1, every_s=0.2)]
-    assert (await write(rung(endpoint.url))).text == "It comes."
+    endpoint.answers = [streamed("It comes, and comes.", size=1, every_s=0.1)]
+    asked = rung(endpoint.url, first_token_s=9, stall_s=1.5)
+    assert (await write(asked)).text == "It comes, and comes."
 
 
 async def test_a_dead_endpoint_costs_once_and_then_nothing(endpoint: ChatEndpoint) -> None:
@@ -220,26 +233,26 @@ async def test_a_dead_endpoint_costs_once_and_then_nothing(endpoint: ChatEndpoin
     first, first_s = await timed(asked)
     second, second_s = await timed(asked)
     assert (first, "left alone" in second) == ("It cannot be reached.", True)
-    assert first_s < 0.5
-    assert second_s < 0.1
+    assert first_s < 5
+    assert second_s < BLINK_S
 
 
 async def test_a_black_hole_costs_one_deadline() -> None:
     with black_hole() as url:
-        asked = rung(url)
+        asked = rung(url, first_token_s=BLINK_S)
         first, first_s = await timed(asked)
         _, second_s = await timed(asked)
     assert first == "It did not begin to answer within 0.4 s."
-    assert first_s < 4
-    assert second_s < 0.1
+    assert BLINK_S < first_s < 8
+    assert second_s < BLINK_S
 
 
 async def test_a_host_that_takes_no_connection_costs_half_a_second(endpoint: ChatEndpoint) -> None:
     await write(rung(endpoint.url))
     with deaf_host() as url:
-        first, first_s = await timed(rung(url, first_token_s=9, timeout_s=9))
+        first, first_s = await timed(rung(url))
     assert first == "It cannot be reached."
-    assert 0.4 < first_s < 1.5
+    assert 0.4 < first_s < 8
 
 
 def test_a_dead_endpoint_is_found_out_before_the_sdk_is_imported() -> None:
@@ -255,7 +268,7 @@ def test_a_dead_endpoint_is_found_out_before_the_sdk_is_imported() -> None:
         "try:\n"
         "    asyncio.run(rung.write(Brief(Voice()), Memory()))\n"
         "except ProviderError as exc:\n"
-        "    print(exc.message, 'openai' in sys.modules, time.perf_counter() - started < 0.5)\n"
+        "    print(exc.message, 'openai' in sys.modules, time.perf_counter() - started < 5)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
@@ -337,18 +350,18 @@ async def test_what_is_no_whole_caption_is_a_finding_and_no_text(
 
 
 async def test_a_model_that_does_not_stop_is_left(endpoint: ChatEndpoint) -> None:
-    endpoint.answers = [streamed("steam " * 2_000, size=60, every_s=0.01)]
-    asked = rung(endpoint.url, timeout_s=NEVER_S)
+    endpoint.answers = [streamed("steam " * 2_000, size=60, every_s=0.1)]
+    asked = rung(endpoint.url)
     started = time.perf_counter()
     written = await write(asked, platform=platform_named("x"))
     assert written.fault is not None
     assert "stopped after 860 characters" in written.fault.detail
-    assert time.perf_counter() - started < 1.5
+    assert time.perf_counter() - started < 10
 
 
 async def test_a_model_may_think_longer_than_it_may_speak(endpoint: ChatEndpoint) -> None:
     endpoint.answers = [streamed(f"<think>{'hm ' * 3_000}</think>{GOOD}", size=200)]
-    written = await write(rung(endpoint.url, timeout_s=9), platform=platform_named("x"))
+    written = await write(rung(endpoint.url), platform=platform_named("x"))
     assert written.text == GOOD
 
 
@@ -382,11 +395,13 @@ async def test_a_rate_limit_that_does_not_say_how_long_is_one_all_the_same(
 
 
 async def test_a_cancelled_caller_does_not_open_the_breaker(endpoint: ChatEndpoint) -> None:
-    endpoint.answers = [streamed(first_s=9), streamed()]
-    asked = rung(endpoint.url, first_token_s=9)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.5):
-            await write(asked)
+    endpoint.answers = [streamed(first_s=20), streamed()]
+    asked = rung(endpoint.url)
+    caller = asyncio.create_task(write(asked))
+    await until(lambda: endpoint.asked)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
     assert (await write(asked)).text == GOOD
 
 
@@ -397,8 +412,7 @@ async def test_an_endpoint_that_is_back_is_found_in_the_background() -> None:
     with chat_endpoint(int(url.split(":")[2].removesuffix("/v1"))) as endpoint:
         await until(lambda: endpoint.paths)
         assert (endpoint.paths, endpoint.asked) == (["/v1/models"], [])
-        await asyncio.sleep(0.1)
-        assert (await write(asked)).text == GOOD
+        assert (await write_once_well(asked)).text == GOOD
         await asyncio.sleep(0.2)
         assert endpoint.paths == ["/v1/models", "/v1/chat/completions"]
 
@@ -408,14 +422,13 @@ async def test_what_answers_but_does_not_chat_stays_left_alone(endpoint: ChatEnd
     asked = rung(endpoint.url, probe_after_s=0.02)
     with pytest.raises(ProviderError, match="status 503"):
         await write(asked)
-    await until(lambda: len(endpoint.asked) == 3)
+    await until(lambda: len(endpoint.asked) >= 3)
     assert "left alone" in (await timed(asked))[0]
     assert endpoint.asked[-1]["max_completion_tokens"] < 100
     endpoint.answers = [streamed()]
     count = len(endpoint.asked)
     await until(lambda: len(endpoint.asked) > count)
-    await asyncio.sleep(0.1)
-    assert (await write(asked)).text == GOOD
+    assert (await write_once_well(asked)).text == GOOD
 
 
 async def test_probes_become_rarer_and_no_user_makes_one(endpoint: ChatEndpoint) -> None:
@@ -434,14 +447,29 @@ async def test_probes_become_rarer_and_no_user_makes_one(endpoint: ChatEndpoint)
     assert len(endpoint.asked) == 1
 
 
+async def test_a_caption_that_came_makes_the_next_probes_frequent_again(
+    endpoint: ChatEndpoint,
+) -> None:
+    endpoint.answers, endpoint.models = [refused(500), streamed()], refused(500)
+    asked = rung(endpoint.url, probe_after_s=0.02)
+    with pytest.raises(ProviderError):
+        await write(asked)
+    await until(lambda: len(endpoint.paths) > 3)
+    assert asked.recovery.pause_s() > 0.1
+    endpoint.models = said({"data": []})
+    await until(lambda: len(endpoint.asked) == 2)
+    assert asked.recovery.pause_s() > 0.1
+    assert (await write_once_well(asked)).text == GOOD
+    assert asked.recovery.pause_s() == 0.02
+
+
 async def test_an_endpoint_without_a_list_of_models_can_be_well(endpoint: ChatEndpoint) -> None:
     endpoint.answers, endpoint.models = [refused(500), streamed()], refused(404)
     asked = rung(endpoint.url, probe_after_s=0.02)
     with pytest.raises(ProviderError):
         await write(asked)
     await until(lambda: len(endpoint.asked) == 2)
-    await asyncio.sleep(0.1)
-    assert (await write(asked)).text == GOOD
+    assert (await write_once_well(asked)).text == GOOD
 
 
 async def test_an_endpoint_that_asks_to_wait_is_not_probed_before(endpoint: ChatEndpoint) -> None:
@@ -459,7 +487,7 @@ async def test_failures_at_once_count_as_one(endpoint: ChatEndpoint) -> None:
     asked = rung(endpoint.url, probe_after_s=0.1)
     failed = await asyncio.gather(*(write(asked) for _ in range(6)), return_exceptions=True)
     assert all(isinstance(one, ProviderError) for one in failed)
-    await until(lambda: "/v1/models" in endpoint.paths, 1)
+    await until(lambda: "/v1/models" in endpoint.paths, 2.5)
 
 
 def test_any_event_loop_finds_out_that_an_endpoint_is_back(endpoint: ChatEndpoint) -> None:
@@ -473,8 +501,7 @@ def test_any_event_loop_finds_out_that_an_endpoint_is_back(endpoint: ChatEndpoin
     async def meets_it() -> None:
         assert "left alone" in (await timed(asked))[0]
         await until(lambda: len(endpoint.asked) == 2)
-        await asyncio.sleep(0.1)
-        assert (await write(asked)).text == GOOD
+        assert (await write_once_well(asked)).text == GOOD
 
     asyncio.run(fails())
     time.sleep(0.3)
