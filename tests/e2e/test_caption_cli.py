@@ -89,7 +89,7 @@ def test_wrong_use_is_told_in_words(cli: Cli) -> None:
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     assert cli.run("caption", "Nobody", *ABOUT).returncode == 1
     done = cli.run("caption", "rewrite", "nothing")
-    assert (done.returncode, "no content" in done.stderr) == (1, True)
+    assert (done.returncode, "no content" in done.stdout) == (1, True)
     for help_of in (("--help",), ("write", "--help"), ("rewrite", "--help")):
         assert cli.run("caption", *help_of).returncode == 0
 
@@ -102,7 +102,7 @@ def test_drafts_are_rewritten_when_the_model_is_back(cli: Cli) -> None:
     batch = cli.json("generate", "Mira", *picture, **gone)
     assert batch["items"][0]["caption_origin"] == "template"
     shown = cli.run("caption", "rewrite", "--drafts", **gone)
-    assert (shown.returncode, "cannot be reached" in shown.stderr) == (1, True)
+    assert (shown.returncode, "cannot be reached" in shown.stdout) == (1, True)
     with chat_endpoint() as back:
         back.answers = [streamed("Sawdust and street art: a workshop smells of plans.")]
         told = cli.json("caption", "rewrite", "--drafts", **model_at(back.url))

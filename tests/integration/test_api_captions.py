@@ -207,6 +207,26 @@ def test_a_caption_is_rewritten_by_a_model_and_edited_by_a_person(
         assert client.put("/api/v1/content/no/caption", json={"text": "x"}).status_code == 404
 
 
+def test_a_batch_s_captions_are_asked_for_in_terms(
+    api: httpx2.Client, approved: Approved, finished: Callable[..., dict[str, Any]]
+) -> None:
+    wanted = {
+        "persona_id": approved(api),
+        "prompts": ["in a workshop", "at the sea"],
+        "model": "illustrated",
+        "caption": {"platforms": "all", "facts": ["The sea is near."], "locale": "de"},
+    }
+    odd = api.post("/api/v1/batches", json={**wanted, "caption": {"platforms": ["friendster"]}})
+    assert (odd.status_code, odd.json()["code"]) == (422, "invalid_request")
+    asked = api.post("/api/v1/batches", json=wanted).json()
+    terms = {"platforms": ["all"], "facts": ["The sea is near."], "locale": "de"}
+    assert asked["caption_terms"] == terms
+    for item in finished(api, asked["id"])["items"]:
+        detail = api.get(f"/api/v1/content/{item['content_id']}").json()["caption_detail"]
+        assert (detail["locale"], detail["terms"]) == ("de", terms)
+        assert set(detail["forms"]) == {platform.name for platform in EVERYWHERE}
+
+
 def test_without_a_model_nothing_is_rewritten(api: httpx2.Client, approved: Approved) -> None:
     made = api.post(f"/api/v1/personas/{approved(api)}/content", json=PICTURE).json()
     answer = api.post(f"/api/v1/content/{made['id']}/caption/rewrite")

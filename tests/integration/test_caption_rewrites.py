@@ -108,6 +108,17 @@ async def test_a_rewriting_that_fails_changes_nothing(
     assert after.caption_draft
 
 
+async def test_of_many_each_has_its_outcome_until_no_model_answers(
+    database: Database, drafts: list[str], endpoint: ChatEndpoint
+) -> None:
+    endpoint.answers = [REFUSED, streamed(ABOUT["a harbour"]), refused(500)]
+    rewrites = CaptionRewrites(database, studio_of(database, endpoint))
+    outcomes = await rewrites.rewrite_each(["nothing", "b-2", "b-1", "b-0", "b-0"])
+    kinds = [type(outcome).__name__ for _, outcome in outcomes]
+    assert kinds == ["NotFound", "ContentRejected", "ContentModel", "ProviderError"]
+    assert sorted(await rewrites.drafts(9)) == ["b-0", "b-2"]
+
+
 async def test_what_a_person_wrote_stays(
     database: Database, drafts: list[str], endpoint: ChatEndpoint
 ) -> None:

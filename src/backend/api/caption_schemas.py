@@ -54,6 +54,16 @@ class CaptionTerms(RequestBody):
         named = ("all",) if self.platforms == "all" else tuple(self.platforms)
         return GenerationRequest(**{**own, "platforms": named, **more})
 
+    def checked_terms(self) -> dict[str, Any]:
+        """Return these terms as a batch keeps them.
+
+        Raises:
+            InvalidRequest: a platform is not known.
+        """
+        request = self.request()
+        request.named_platforms()
+        return request.terms()
+
 
 class CaptionCreate(CaptionTerms):
     """Captions to be written in a persona's voice; give `prompt` or `prompts`."""

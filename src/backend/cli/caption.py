@@ -14,6 +14,7 @@ from backend.cli.persona import PersonaName
 
 if TYPE_CHECKING:
     from backend.bootstrap import Studio
+    from backend.errors import GatorError
     from backend.models.content import ContentModel
     from backend.services.caption_explanation import Explanation
     from backend.services.caption_posts import Post
@@ -144,18 +145,19 @@ def rewrite(
     if bool(contents) == drafts:
         raise InvalidRequest("name pieces of content, or say --drafts.")
 
-    async def work(studio: Studio) -> list[ContentModel]:
-        return [
-            await studio.rewrites.rewrite(one)
-            for one in contents or await studio.rewrites.drafts(_MOST_DRAFTS)
-        ]
+    async def work(studio: Studio) -> list[tuple[str, ContentModel | GatorError]]:
+        wanted = contents or await studio.rewrites.drafts(_MOST_DRAFTS)
+        return await studio.rewrites.rewrite_each(wanted)
 
-    rewritten = in_studio(work)
+    outcomes = in_studio(work)
     if as_json:
-        print_json({"contents": [_rewritten(content) for content in rewritten]})
-        return
-    for content in rewritten:
-        print_line(f"{content.id}\n{content.caption}\n")
+        print_json({"contents": [_outcome(*one) for one in outcomes]})
+    else:
+        for content_id, outcome in outcomes:
+            told = _outcome(content_id, outcome)
+            print_line(f"{content_id}\n{told['caption'] or told['error']['message']}\n")
+    if any(_outcome(*one)["error"] for one in outcomes):
+        raise typer.Exit(1)
 
 
 _MOST_DRAFTS = 1_000
@@ -219,10 +221,15 @@ def _explain(persona: str, request: Any, *, as_json: bool) -> None:
         print_line(f"\nrefused by the gate ({codes}): {refused.text}")
 
 
-def _rewritten(content: ContentModel) -> dict[str, Any]:
+def _outcome(content_id: str, outcome: ContentModel | GatorError) -> dict[str, Any]:
+    from backend.errors import GatorError
+
+    if isinstance(outcome, GatorError):
+        error = {"code": outcome.code, "message": outcome.message, "details": outcome.details}
+        return {"id": content_id, "caption": None, "caption_origin": None, "error": error}
     return {
-        "id": content.id,
-        "caption": content.caption,
-        "caption_origin": content.caption_origin,
-        "caption_detail": content.caption_detail,
+        "id": content_id,
+        "caption": outcome.caption,
+        "caption_origin": outcome.caption_origin,
+        "error": None,
     }

@@ -7,7 +7,7 @@ left alone; the text that was there stays in the caption's history.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -139,24 +139,34 @@ class CaptionRewrites:
         async with self._database.read() as session:
             return await CaptionRepository(session).drafts(limit)
 
+    async def rewrite_each(
+        self, content_ids: Sequence[str]
+    ) -> list[tuple[str, ContentModel | GatorError]]:
+        """Rewrite captions one after the other; return what became of each.
+
+        Where no language model answers, that one is the last.
+        """
+        outcomes: list[tuple[str, ContentModel | GatorError]] = []
+        for content_id in content_ids:
+            try:
+                outcomes.append((content_id, await self.rewrite(content_id)))
+            except (Conflict, NotFound, ContentRejected, ProviderError) as exc:
+                log.info("caption.not_rewritten", content=content_id, reason=exc.message)
+                outcomes.append((content_id, exc))
+                if isinstance(exc, ProviderError):
+                    break
+        return outcomes
+
     async def sweep(self) -> int:
         """Rewrite some drafts, as far as a language model answers; return how many.
 
         A draft whose rewriting the gate refuses stays as it is and is not tried again.
         """
-        rewritten = 0
-        for content_id in await self.drafts(GROUP):
-            try:
-                await self.rewrite(content_id)
-                rewritten += 1
-            except ProviderError as exc:
-                log.info("captions.drafts_wait", reason=exc.message)
-                break
-            except ContentRejected as exc:
-                await self._settle(content_id, exc)
-            except (Conflict, NotFound) as exc:
-                log.info("captions.draft_left", content=content_id, reason=exc.message)
-        return rewritten
+        outcomes = await self.rewrite_each(await self.drafts(GROUP))
+        for content_id, outcome in outcomes:
+            if isinstance(outcome, ContentRejected):
+                await self._settle(content_id, outcome)
+        return sum(isinstance(outcome, ContentModel) for _, outcome in outcomes)
 
     async def _run(self) -> None:
         while True:
