@@ -89,7 +89,9 @@ def test_no_english_fragment_breaks_when_it_is_turned(style: str, keyword: str) 
     for _, text in texts_of(SHIPPED.pack(style)):
         turned = steering.customize(text, [keyword])
         assert not re.search(r"for the future (is|was|has|'s)|analysis (are|keep)", turned), turned
-        assert not re.search(r"\b(on|to|for|of|about) for the future", turned), turned
+        assert not re.search(
+            r"\b(on|to|for|of|about|my|your|this|put|spend) for the future", turned
+        ), turned
 
 
 def test_each_modifier_is_heard_in_every_style(pack: Pack) -> None:
