@@ -14,10 +14,11 @@ import pytest
 import pytest_asyncio
 
 from backend.errors import AllDevicesLost, DeviceFault, DeviceLost, DeviceOutOfMemory
+from backend.imaging.checks import INTERACTIVE
 from backend.imaging.devices import resolve_devices
 from backend.imaging.pool.pool import DevicePool
 from backend.imaging.pool.seat import Limits
-from backend.imaging.types import INTERACTIVE, GeneratedImage, ImageRequest
+from backend.imaging.types import GeneratedImage, ImageRequest
 from tests.fixtures.solid_engine import CARD
 
 

@@ -82,7 +82,7 @@ def create(
 
     from backend.bootstrap import LOCAL_OWNER
     from backend.cli.running import in_studio
-    from backend.imaging.types import SEED_LIMIT
+    from backend.imaging.checks import SEED_LIMIT
 
     chosen = secrets.randbelow(SEED_LIMIT) if seed is None else seed
     asked = _Asked(prompts or (), prompt_file, template, sample)
