@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from backend.bootstrap import LOCAL_OWNER, Studio, open_studio
 from backend.config import load_settings
@@ -198,6 +199,16 @@ async def test_what_a_killed_process_held_does_not_wait_for_its_lease(studio: St
     view = await run(studio, batch_id)
     assert time.monotonic() - started < dead.lease.total_seconds() / 2
     assert [(item.state, item.attempts) for item in view.items] == [("done", 2)] * 3
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_what_the_pool_tells_of_an_item_says_which_it_is(studio: Studio) -> None:
+    batch_id = await create(studio, ["a wall", "die:cpu1 and a door"])
+    with capture_logs() as lines:
+        await run(studio, batch_id)
+    (again,) = (line for line in lines if line["event"] == "picture.again")
+    assert (again["batch"], again["item"], again["attempt"]) == (batch_id, 1, 1)
+    assert (again["device"], again["to"]) == ("cpu:1", "cpu:0")
 
 
 async def test_without_a_device_the_batch_pauses_and_says_so(opened: Open) -> None:
