@@ -50,7 +50,7 @@ class Faults:
         self._dispatcher.put(ticket)
 
     def succeeded(self, seat: Seat) -> None:
-        """A device did what it was given."""
+        """A device did what it was given, to the end: the picture is a file."""
         seat.failures = seat.doubts = 0
 
     def group_failed(self, seat: Seat, group: Group, failed: Failed) -> None:

@@ -193,7 +193,6 @@ class Supervisor:
         seat.group = seat.preview = None
         seat.busy_s += now - group.sent
         seat.models, seat.rss_bytes = frozenset(reply.models), reply.rss_bytes
-        self._faults.succeeded(seat)
         device, each = seat.device.device_id, (now - group.sent - group.loading_s) / group.size
         self._pace.learn(device, group.like, each, is_first=group.loading_s > 0)
         seat.pace_s = self._pace.seconds(device, group.like)
@@ -203,6 +202,7 @@ class Supervisor:
             self._loads.learn(device, group.model, group.loading_s)
 
     def _deliver(self, seat: Seat, picture: Finished) -> None:
+        self._faults.succeeded(seat)
         for group in (seat.encoding.get(picture.task), seat.group):
             if group is not None and group.task == picture.task:
                 ticket = group.tickets.pop(picture.index, None)
