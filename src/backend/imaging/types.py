@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from backend.imaging.checks import SEED_LIMIT, checked
 
@@ -212,6 +212,13 @@ class Drawn:
     prompt_report: Mapping[str, Any]
 
 
+class MemoryReading(NamedTuple):
+    """How full a device's own memory is, by every process that uses it."""
+
+    used_bytes: int
+    total_bytes: int
+
+
 class Watch(Protocol):
     """Whom an engine tells how far it is; given by the worker."""
 
@@ -251,6 +258,10 @@ class Engine(Protocol):
 
     def models(self) -> Sequence[str]:
         """Return the names of the models that are loaded, which cost no loading again."""
+        ...
+
+    def memory(self) -> MemoryReading | None:
+        """Return how full the device is; `None` where it has no memory of its own, as a CPU."""
         ...
 
 

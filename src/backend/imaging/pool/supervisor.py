@@ -176,6 +176,7 @@ class Supervisor:
             group.step, group.steps = reply.done, reply.total
             group.deadline = now + self._limits.step_s
             seat.preview = reply.preview or seat.preview
+            seat.memory = reply.memory or seat.memory
         elif isinstance(reply, Rested):
             self._rest(seat, group, reply, now)
         elif isinstance(reply, Failed):
@@ -193,6 +194,7 @@ class Supervisor:
         seat.group = seat.preview = None
         seat.busy_s += now - group.sent
         seat.models, seat.rss_bytes = frozenset(reply.models), reply.rss_bytes
+        seat.memory = reply.memory
         device, each = seat.device.device_id, (now - group.sent - group.loading_s) / group.size
         self._pace.learn(device, group.like, each, is_first=group.loading_s > 0)
         seat.pace_s = self._pace.seconds(device, group.like)
@@ -231,7 +233,7 @@ class Supervisor:
     def _abandon(self, seat: Seat, error: DeviceLost | None, reason: str) -> None:
         log.warning("worker.lost", device=seat.device.name, reason=reason)
         was_starting = not seat.is_up
-        seat.worker, seat.is_up, seat.models = None, False, frozenset()
+        seat.worker, seat.is_up, seat.models, seat.memory = None, False, frozenset(), None
         self._faults.worker_lost(seat, error, reason, was_starting=was_starting)
 
     def _deadlines(self) -> list[tuple[Seat, float]]:
