@@ -406,7 +406,10 @@ def test_a_quiet_stream_is_kept_alive(api: httpx2.Client, monkeypatch: pytest.Mo
     monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.2)
     batch = asked(api, prompts=["x"] * 20, width=512, height=512)
     done(api, batch["id"], "pause")
-    with api.stream("GET", f"{BATCHES}/{batch['id']}/events") as response:
+    all_there_was = {"Last-Event-ID": str(10**6)}
+    path = f"{BATCHES}/{batch['id']}/events"
+    with api.stream("GET", path, headers=all_there_was) as response:
+        assert response.status_code == 200
         heard = next(event for event in events(response) if isinstance(event, str))
     assert heard.startswith(":")
     done(api, batch["id"], "cancel")
