@@ -41,6 +41,9 @@ def test_a_batch_is_written_down_shown_paused_and_cancelled_without_a_server(cli
         (2, "two", 64),
     ]
     assert cli.json("batch", "pause", batch)["state"] == "paused"
+    run = cli.run("batch", "run", batch)
+    assert run.returncode == 1
+    assert f"`gator batch resume {batch}`" in run.stderr
     again = cli.run("batch", "pause", batch)
     assert again.returncode == 1
     assert "it is paused" in again.stderr
@@ -64,11 +67,6 @@ def test_bare_prompts_are_drawn_without_a_server(cli: Cli, tmp_path: Path) -> No
     written = cli.run("batch", "create", "one", " ", "two", *QUICK, "--json")
     batch = json.loads(written.stdout)["id"]
     assert f"`gator batch run {batch}`" in written.stderr
-    cli.json("batch", "pause", batch)
-    paused = cli.run("batch", "run", batch)
-    assert paused.returncode == 1
-    assert f"`gator batch resume {batch}`" in paused.stderr
-    cli.json("batch", "resume", batch)
     ended = cli.json("batch", "run", batch, "--output", str(tmp_path / "pictures"))
     assert (ended["state"], ended["counts"]["done"], ended["counts"]["failed"]) == ("done", 2, 1)
     assert [path.name[:5] for path in sorted((tmp_path / "pictures").iterdir())] == [
