@@ -18,7 +18,7 @@ from backend.api.schemas import (
     Side,
     Steps,
 )
-from backend.imaging.types import SIDE_LIMIT
+from backend.imaging.checks import SIDE_LIMIT
 from backend.models.batch import BatchState, ItemState
 from backend.services.batch_service import MAX_ITEMS
 from backend.services.prompt_sets import TEXT_LIMIT

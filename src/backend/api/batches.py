@@ -34,7 +34,7 @@ from backend.api.problems import problems
 from backend.api.schemas import Listing, Page
 from backend.bootstrap import Studio
 from backend.errors import Conflict, Forbidden, NotFound
-from backend.imaging.types import SEED_LIMIT
+from backend.imaging.checks import SEED_LIMIT
 from backend.models import account
 from backend.models.batch import ItemState
 from backend.services.batch_service import MAX_ITEMS, BatchSummaryView

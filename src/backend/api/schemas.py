@@ -13,7 +13,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from backend.imaging.types import PROMPT_LIMIT, SEED_LIMIT, SIDE_LIMIT
+from backend.imaging.checks import PROMPT_LIMIT, SEED_LIMIT, SIDE_LIMIT
 from backend.models.base_image import MAX_CANDIDATES, ConsentCreate
 from backend.models.persona import CleanText, Words
 

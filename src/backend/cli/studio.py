@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backend.cli.batch_output import save_picture
 from backend.cli.output import AsJson, print_json, print_line, print_note, print_table
 from backend.cli.persona import PersonaName
 
@@ -149,16 +150,12 @@ def _print_items(items: Sequence[Mapping[str, Any]]) -> None:
 
 
 async def _results(studio: Studio, view: BatchView, folder: Path | None) -> list[dict[str, Any]]:
-    from backend.storage.home import write_bytes
-
     found = []
     for item in view.items:
         content = await studio.contents.get(item.content_id) if item.content_id else None
         path = None
         if folder and content:
-            extension = content.mime.removeprefix("image/")
-            path = folder / f"{item.position:04d}-{content.sha256[:12]}.{extension}"
-            write_bytes(path, await studio.blobs.get(content.sha256))
+            path = await save_picture(studio, item.position, content, folder)
         found.append(
             {
                 "position": item.position,
@@ -173,7 +170,7 @@ async def _results(studio: Studio, view: BatchView, folder: Path | None) -> list
                 "sha256": content and content.sha256,
                 "caption": content and content.caption,
                 "caption_origin": content and content.caption_origin,
-                "file": str(path.absolute()) if path else None,
+                "file": str(path) if path else None,
             }
         )
     return found

@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.database.engine import Database
 from backend.errors import Conflict, Forbidden, InvalidRequest, NotFound
-from backend.imaging.types import SEED_LIMIT, ImageRequest
+from backend.imaging.checks import SEED_LIMIT
+from backend.imaging.types import ImageRequest
 from backend.models.account import LOCAL_OWNER, Actor, Role
 from backend.models.batch import (
     ACTIVE,

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
 from backend.errors import GatorError
 from backend.imaging.types import ImageRequest, ModelCard
+from backend.logs import get_logger
+
+log = get_logger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -24,6 +30,7 @@ class Ticket:
         attempts: those that failed, each with `device`, `started`, `ended`, `code`, `message`.
         passed_over: how often its home took a younger one first.
         number: its place in the order of arrival; the dispatcher's.
+        labels: what the caller's own log lines carry; the ticket's carry it too.
     """
 
     request: ImageRequest
@@ -38,6 +45,7 @@ class Ticket:
     attempts: list[dict[str, Any]] = field(default_factory=list)
     passed_over: int = 0
     number: int = 0
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def priority(self) -> int:
@@ -48,6 +56,11 @@ class Ticket:
     def is_wanted(self) -> bool:
         """Whether somebody still waits for the image."""
         return not self.image.done()
+
+    @property
+    def log(self) -> structlog.stdlib.BoundLogger:
+        """The pool's log, with the ticket's labels."""
+        return log.bind(**self.labels)
 
     def succeed(self, result: Any) -> bool:
         """Hand the result over; false where nobody waits any more."""
