@@ -43,9 +43,16 @@ class Past:
     async def judge(self, text: str, brief: Brief, memory: Memory) -> tuple[Finding, ...]:
         """Return what the gate finds in a text, and whether it was ever said."""
         found = judge(text, brief, memory)
-        if not (passes(found) and self.store and self.persona_id):
-            return found
-        return (*found, REPEATED) if await self.store.said(self.persona_id, text) else found
+        return (*found, REPEATED) if passes(found) and await self.said(text) else found
+
+    async def said(self, *texts: str) -> bool:
+        """Tell whether one of these was ever said."""
+        if self.store is None or not self.persona_id:
+            return False
+        for text in dict.fromkeys(texts):
+            if await self.store.said(self.persona_id, text):
+                return True
+        return False
 
 
 class Drawing(NamedTuple):
@@ -93,17 +100,20 @@ async def first_that_passes(
     blocked: tuple[Finding, ...] = ()
     for number in range(1, DRAWS + 1):
         drawing = await draw(seed, trial)
-        results = {}
-        for brief in briefs:
-            caption = drawing.captions[brief.platform.name]
-            found = await past.judge(caption.text, brief, trial)
-            if not passes(found):
-                blocked = found
-                break
-            results[brief.platform.name] = by_engine(brief, caption, written, found)
-        else:
-            return results
-        log.info("caption.redrawn", findings=explain(blocked), platform=brief.platform.name)
+        judged = [
+            (brief, caption, judge(caption.text, brief, trial))
+            for brief in briefs
+            for caption in (drawing.captions[brief.platform.name],)
+        ]
+        blocked = next((found for *_, found in judged if not passes(found)), ())
+        if not blocked and await past.said(*(caption.text for _, caption, _ in judged)):
+            blocked = (REPEATED,)
+        if not blocked:
+            return {
+                brief.platform.name: by_engine(brief, caption, written, found)
+                for brief, caption, found in judged
+            }
+        log.info("caption.redrawn", findings=explain(blocked))
         trial = deepcopy(trial) if trial is past.memory else trial
         trial.forbid(drawing.idea)
         seed = digest(briefs[0].seed, "drawn again", number)
