@@ -123,6 +123,7 @@ async def test_a_caption_is_read_from_whatever_it_comes_in(
         ("  “Steam” and “neon”  ", "“Steam” and “neon”"),
         ("Sure! Here is your caption:  neon", "Sure! Here is your caption:  neon"),
         ("Steam.\n\n#StreetFood #Neon", "Steam.\n\n#StreetFood #Neon"),
+        ('{"caption": "Steam.\n#Neon"}', "Steam.\n#Neon"),
     ],
 )
 async def test_a_caption_is_tidied_and_otherwise_left_as_it_is(
@@ -286,6 +287,7 @@ def test_a_dead_endpoint_is_found_out_before_the_sdk_is_imported() -> None:
         (Said(status=307, body=b"", headers={"location": "http://127.0.0.1:1/"}), "status 307"),
         (Said(body=b"<html>hello</html>"), "without text"),
         (Said(body=b"\x1fx", headers={"content-encoding": "gzip"}), "."),
+        (Said(body=b"{}", headers={"content-length": "9", "content-type": "text/json"}), "."),
         (said({}), "without text"),
         (said({"choices": {"a": 1}}), "without text"),
         (whole(None), "without text"),
@@ -484,13 +486,17 @@ async def test_an_endpoint_that_asks_to_wait_is_not_probed_before(endpoint: Chat
 
 async def test_failures_at_once_count_as_one(endpoint: ChatEndpoint) -> None:
     endpoint.answers = [Said(status=500, body=b"", first_s=0.2)]
-    asked = rung(endpoint.url, probe_after_s=0.1)
+    asked = rung(endpoint.url)
     failed = await asyncio.gather(*(write(asked) for _ in range(6)), return_exceptions=True)
     assert all(isinstance(one, ProviderError) for one in failed)
-    await until(lambda: "/v1/models" in endpoint.paths, 2.5)
+    assert len(endpoint.asked) == 6
+    assert asked.recovery.pause_s() == NEVER_S
 
 
-def test_any_event_loop_finds_out_that_an_endpoint_is_back(endpoint: ChatEndpoint) -> None:
+@pytest.mark.parametrize("ends", [True, False])
+def test_any_event_loop_finds_out_that_an_endpoint_is_back(
+    endpoint: ChatEndpoint, ends: bool
+) -> None:
     endpoint.answers = [refused(500), streamed()]
     asked = rung(endpoint.url, probe_after_s=0.1)
 
@@ -503,10 +509,11 @@ def test_any_event_loop_finds_out_that_an_endpoint_is_back(endpoint: ChatEndpoin
         await until(lambda: len(endpoint.asked) == 2)
         assert (await write_once_well(asked)).text == GOOD
 
-    asyncio.run(fails())
-    time.sleep(0.3)
-    assert len(endpoint.paths) == 1
-    asyncio.run(meets_it())
+    with asyncio.Runner() as paused:
+        (asyncio.run if ends else paused.run)(fails())
+        time.sleep(0.3)
+        assert len(endpoint.paths) == 1
+        asyncio.run(meets_it())
 
 
 async def test_who_is_closed_probes_no_more_until_it_is_opened(endpoint: ChatEndpoint) -> None:
