@@ -27,6 +27,7 @@ from backend.captions.words import (
     stem_set,
     stems,
     tokens,
+    unhashed,
     word_set,
 )
 
@@ -115,7 +116,8 @@ def read_topic(prompt: object, longest: int = LONGEST, locale: str = "en") -> To
     if not found.text:
         return Topic(prompt=whole, locale=locale)
     phrase = Phrase.of(found.text, asks=found.asks, governed=asked_for != text)
-    return Topic(found.text, _KIND_OF.get(locale, phrases_en.kind_of)(phrase), whole, locale)
+    kind = _KIND_OF.get(locale, phrases_en.kind_of)(phrase)
+    return Topic(unhashed(found.text), kind, whole, locale)
 
 
 def _phrase(text: str, longest: int, locale: str) -> _Part:
@@ -196,7 +198,14 @@ def _trim(text: str, locale: str, *, cut: bool = True, asks: bool = False) -> st
             words.pop()
     while words and fold(words[0]) in edges.begin:
         words.pop(0)
-    return strip_edges(balanced(" ".join(words)))
+    return _tidied(" ".join(words))
+
+
+def _tidied(text: str) -> str:
+    """Take away stray signs and lone quotes until neither leaves the other behind."""
+    while (tidier := strip_edges(balanced(text))) != text:
+        text = tidier
+    return text
 
 
 @cache

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any
 
 from backend.captions.appearance import Appearance, read_appearance
-from backend.captions.words import READ_AT_MOST, clean, lexicon, locales, plain, tokens
+from backend.captions.words import READ_AT_MOST, clean, lexicon, locales, plain, tokens, unhashed
 
 MAX_THEMES = 24
 MAX_TRAITS = 24
@@ -108,7 +108,9 @@ def as_themes(value: object) -> tuple[str, ...]:
         parts: Iterable[str] = _LISTED.split(plain(value)[:READ_AT_MOST])
     else:
         parts = _texts(value)
-    themes = (clean(part, _THEME_CHARACTERS).lstrip("#@ ").rstrip(" .,;:") for part in parts)
+    themes = (
+        unhashed(clean(part, _THEME_CHARACTERS)).lstrip("#@ ").rstrip(" .,;:") for part in parts
+    )
     return _each_once(themes, MAX_THEMES)
 
 

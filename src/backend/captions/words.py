@@ -28,6 +28,7 @@ READ_AT_MOST = 4_000
 _LONGEST_STEMMED = 40
 _STEMMERS = {"english": EnglishStemmer(), "german": GermanStemmer()}
 _ONE_AT_A_TIME = Lock()
+_HASHES = re.compile(r"(?<!\w)[#＃]+(?=\w)")
 _TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _HIDDEN = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e"
@@ -54,6 +55,11 @@ def clean(value: object, limit: int = 600) -> str:
 def plain(value: object) -> str:
     """Return a text as it is, freed of its class's own methods; "" for anything else."""
     return str.__str__(value) if issubclass(type(value), str) else ""
+
+
+def unhashed(text: str) -> str:
+    """Return a text whose words are no hashtags; "C#" keeps its sign."""
+    return _HASHES.sub("", text) if "#" in text or "＃" in text else text
 
 
 def printable(text: str) -> str:
