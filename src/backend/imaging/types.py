@@ -33,6 +33,12 @@ _UNSPEAKABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 Kind = Literal["diffusion", "illustrated", "cloud"]
 Phase = Literal["load", "compile", "render"]
 
+OnStep = Callable[[int, int, bytes | None], None]
+"""Told of steps done, of steps in all, and now and then a small WebP of how far a picture is.
+
+It is called from another thread, and has to return at once and raise nothing.
+"""
+
 FORMATS = ("png", "jpeg", "webp", "avif")
 INTERACTIVE = 100
 """The priority of a single picture that somebody waits for; batches have 0 to 9."""
@@ -295,8 +301,10 @@ class ImageBackend(Protocol):
         """List the models this backend can serve."""
         ...
 
-    async def generate(self, request: ImageRequest, card: ModelCard) -> GeneratedImage:
-        """Make one image."""
+    async def generate(
+        self, request: ImageRequest, card: ModelCard, on_step: OnStep | None = None
+    ) -> GeneratedImage:
+        """Make one image; who watches is told of its steps, where they are known."""
         ...
 
     async def close(self) -> None:

@@ -15,7 +15,7 @@ from backend.config import Settings
 from backend.errors import ProviderError, ProviderNotConfigured, UnsupportedTask
 from backend.imaging.cloud.retrying import RetryPolicy, retried
 from backend.imaging.pictures.container import MIMES, signature
-from backend.imaging.types import GeneratedImage, ImageRequest, ModelCard
+from backend.imaging.types import GeneratedImage, ImageRequest, ModelCard, OnStep
 
 if TYPE_CHECKING:
     from openai import AsyncAPIResponse, AsyncOpenAI
@@ -100,7 +100,12 @@ class OpenAIImages:
         """List the one model."""
         return (self._card,)
 
-    async def generate(self, request: ImageRequest, card: ModelCard) -> GeneratedImage:
+    async def generate(
+        self,
+        request: ImageRequest,
+        card: ModelCard,
+        on_step: OnStep | None = None,  # noqa: ARG002 - the answer comes in one piece
+    ) -> GeneratedImage:
         """Have one image made at the endpoint.
 
         All attempts carry one `Idempotency-Key`, so that an endpoint that knows it makes, and

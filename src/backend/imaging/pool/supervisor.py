@@ -172,6 +172,7 @@ class Supervisor:
             group.step, group.steps = reply.done, reply.total
             group.deadline = now + self._limits.step_s
             seat.preview = reply.preview or seat.preview
+            group.tell(reply.preview)
         elif isinstance(reply, Rested):
             self._rest(seat, group, reply, now)
         elif isinstance(reply, Failed):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.errors import GatorError
-from backend.imaging.types import ImageRequest, ModelCard
+from backend.imaging.types import ImageRequest, ModelCard, OnStep
 
 
 @dataclass(slots=True, eq=False)
@@ -23,6 +23,7 @@ class Ticket:
         avoid: the devices that failed over it.
         attempts: those that failed, each with `device`, `started`, `ended`, `code`, `message`.
         passed_over: how often its home took a younger one first.
+        on_step: told of its steps.
         number: its place in the order of arrival; the dispatcher's.
     """
 
@@ -37,6 +38,7 @@ class Ticket:
     avoid: set[int] = field(default_factory=set)
     attempts: list[dict[str, Any]] = field(default_factory=list)
     passed_over: int = 0
+    on_step: OnStep | None = None
     number: int = 0
 
     @property
@@ -48,6 +50,11 @@ class Ticket:
     def is_wanted(self) -> bool:
         """Whether somebody still waits for the image."""
         return not self.image.done()
+
+    def stepped(self, done: int, total: int, preview: bytes | None) -> None:
+        """Tell who watches how far it is, unless nobody waits any more."""
+        if self.on_step is not None and self.is_wanted:
+            self.on_step(done, total, preview)
 
     def succeed(self, result: Any) -> bool:
         """Hand the result over; false where nobody waits any more."""
