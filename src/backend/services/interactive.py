@@ -59,6 +59,7 @@ class PictureOrder:
         model: a model's card, or `persona:` and a name; `None` for the best model there is.
         seeds: one a picture.
         effort: how many steps to take, against the model's own number.
+        departure: how far to go from the reference, against the model's own strength.
         options: further fields of `ImageRequest`.
     """
 
@@ -66,6 +67,7 @@ class PictureOrder:
     seeds: tuple[int, ...]
     model: str | None = None
     effort: float = 1.0
+    departure: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -164,6 +166,8 @@ class InteractivePictures:
         card = self._models.choose(request)
         _check_cloud(card, given)
         given |= {"model": card.name, **_effort(order.effort, card, given)}
+        if order.departure != 1.0:
+            given["strength"] = round(card.strength * order.departure, 4)
         if persona is not None:
             look = look_options(persona, card.kind)
             never = _joined(look.get("negative_prompt"), given.get("negative_prompt"))
