@@ -304,6 +304,13 @@ async def test_a_wait_beyond_the_limit_is_told_and_not_begun(endpoint: Endpoint)
     assert len(endpoint.asked) == 1
 
 
+async def test_an_endpoint_that_says_whether_to_ask_again_is_believed(endpoint: Endpoint) -> None:
+    endpoint.answers = [refused(500, x_should_retry="false")]
+    assert (await fails(cloud_at(endpoint.base_url), ProviderError)).details["attempts"] == 1
+    endpoint.answers = [refused(400, x_should_retry="true"), inline()]
+    assert (await ask(cloud_at(endpoint.base_url))).receipt["attempts"] == 2
+
+
 async def test_what_may_pass_is_tried_again_and_then_given_up(endpoint: Endpoint) -> None:
     endpoint.answers = [refused(500), refused(503), inline()]
     assert (await ask(cloud_at(endpoint.base_url))).receipt["attempts"] == 3

@@ -153,7 +153,10 @@ def _of_status(
     if status < 500 and _is_policy(exc):
         return ContentRejected(f"{place} refuses this prompt by its policy: {message}", where)
     error = ProviderError(f"{place} failed with HTTP status {status}: {message}", where)
-    return Passing(error, wait) if status >= 500 or status in _PASSING_STATUS else error
+    passes = status >= 500 or status in _PASSING_STATUS
+    if exc.response.headers.get("x-should-retry") in ("true", "false"):  # OpenAI and Gator say so
+        passes = exc.response.headers["x-should-retry"] == "true"
+    return Passing(error, wait) if passes else error
 
 
 def _is_policy(exc: openai.APIStatusError) -> bool:
