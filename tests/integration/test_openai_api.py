@@ -180,7 +180,7 @@ def test_a_stream_shows_the_picture_on_the_way(client: OpenAI) -> None:
     assert [event.type for event in partials] == ["image_generation.partial_image"] * 2
     assert [event.partial_image_index for event in partials] == [0, 1]  # type: ignore[union-attr]
     shades = [opened(bytes_of(event)).convert("L").getpixel((0, 0)) for event in partials]
-    assert shades == sorted(set(shades))
+    assert 70 <= shades[0] < 145 <= shades[1]  # from steps 3 to 5, and from 6 on
     assert {opened(bytes_of(event)).format for event in events} == {"JPEG"}
     assert {(event.size, event.output_format) for event in events} == {("96x64", "jpeg")}
     assert last.type == "image_generation.completed"
@@ -216,13 +216,12 @@ def test_who_hangs_up_stops_the_drawing(url: str, stream: bool) -> None:
 
 
 def test_who_waits_goes_before_a_batch(client: OpenAI, url: str) -> None:
-    batch = httpx2.post(
-        f"{url}/api/v1/batches", json={"prompts": ["sleep:0.5"] * 30}, **ANY_URL
-    ).json()
+    body = {"prompts": ["sleep:0.5"] * 24, "priority": 9}
+    batch = httpx2.post(f"{url}/api/v1/batches", json=body, **ANY_URL).json()
     wait_for("rendering", url)
     client.images.generate(prompt="now")
     place = f"{url}/api/v1/batches/{batch['id']}"
-    assert httpx2.get(place, **ANY_URL).json()["counts"]["done"] < 20
+    assert httpx2.get(place, **ANY_URL).json()["counts"]["done"] < 12
     httpx2.post(f"{place}/cancel", **ANY_URL)
     wait_for("idle", url)
 
