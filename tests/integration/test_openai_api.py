@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -433,3 +435,19 @@ def test_models_and_personas_are_listed_by_the_names_that_are_taken(
     assert slashed["name"] == "Ünal/Kaya"
     with pytest.raises(openai.BadRequestError, match="2 personas are called"):
         client.images.generate(model="persona:twin", prompt="now")
+
+
+def test_the_example_of_the_documents_runs(
+    url: str,
+    mira: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_PROXY", "*")
+    exec(example.replace("http://127.0.0.1:8000", url), {})
+    assert opened((tmp_path / "workshop.png").read_bytes()).getpixel((0, 0)) == (7, 0, 0)
+    assert "image_generation.completed" in capsys.readouterr().out
