@@ -32,13 +32,16 @@ from backend.services.content_service import ContentService
 from backend.services.demo import Demo
 from backend.services.export_service import ExportService
 from backend.services.idempotency import IdempotencyKeys
+from backend.services.interactive import InteractivePictures
 from backend.services.legacy_images import LegacyImages, LegacyReport
+from backend.services.passing_pictures import PassingPictures
 from backend.services.persona_service import PersonaService
 from backend.services.pictures import Pictures
 from backend.services.prompt_sets import WILDCARDS
 from backend.services.prompt_source import PromptSource
 from backend.services.reproduction import ReproductionService
 from backend.services.spending import CloudSpending, clouds
+from backend.services.subjects import Subjects
 from backend.services.template_service import TemplateService
 from backend.services.version_store import VersionStore
 from backend.storage.blobs import BlobStore, open_blobs
@@ -56,6 +59,9 @@ class Studio:
     blobs: BlobStore
     blob_check: BlobCheck
     pictures: Pictures
+    passing: PassingPictures
+    subjects: Subjects
+    interactive: InteractivePictures
     models: AIModelManager
     spending: CloudSpending
     personas: PersonaService
@@ -161,12 +167,16 @@ def _build(
     exports = ExportService(database, blobs, base_images, models.cards())
     contents = ContentService(database, blobs)
     captions.maker = maker = BatchContentMaker(database, batches, runner)
+    subjects = Subjects(database, models)
     return Studio(
         settings=settings,
         database=database,
         blobs=blobs,
         blob_check=BlobCheck(database, blobs),
         pictures=Pictures(blobs),
+        passing=PassingPictures(blobs),
+        subjects=subjects,
+        interactive=InteractivePictures(database, blobs, models, spending, subjects),
         models=models,
         spending=spending,
         personas=personas,

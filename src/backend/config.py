@@ -108,6 +108,12 @@ class Settings(BaseSettings):
     )
     cloud_api_key: SecretStr | None = Field(None, description="the key of that endpoint")
     cloud_model: str | None = Field(None, description="the image model's name at that endpoint")
+    cloud_size: str = Field(
+        "1024x1024",
+        pattern=r"^(auto|[1-9]\d{1,3}x[1-9]\d{1,3})$",
+        description="the size to ask for where a request names none, such as 1536x1024; auto "
+        "leaves it, and so perhaps the price, to the endpoint",
+    )
     cloud_timeout_s: float = Field(
         120, gt=0, description="seconds one attempt at an image may take, above 0"
     )

@@ -78,6 +78,14 @@ def test_every_promised_route_is_there(document: dict[str, Any]) -> None:
         "GET /api/v1/devices",
         "GET /api/v1/devices/{device}/preview",
         "POST /api/v1/devices/{device}/release",
+        "GET /api/v1/content/passing/{name}",
+        "POST /v1/images/generations",
+        "POST /v1/images/edits",
+        "GET /v1/models",
+        "GET /v1/models/{model_id}",
+        "POST /sdapi/v1/txt2img",
+        "GET /sdapi/v1/sd-models",
+        "GET /sdapi/v1/options",
     }
 
 
@@ -85,7 +93,7 @@ def test_every_route_is_documented_in_full(document: dict[str, Any]) -> None:
     faults = [
         f"{name}: {fault}"
         for name, operation in operations(document)
-        for fault in _faults(operation)
+        for fault in _faults(operation, _error_of(name))
     ]
     assert not faults, "\n".join(faults)
 
@@ -123,7 +131,18 @@ def test_an_unknown_field_is_refused_by_every_body(document: dict[str, Any]) -> 
                 assert body.get("additionalProperties") is False, name
 
 
-def _faults(operation: dict[str, Any]) -> list[str]:
+def _error_of(name: str) -> tuple[str, dict[str, str], str]:
+    """The form of a route's errors, and the status of a request that is wrong."""
+    path = name.partition(" ")[2]
+    if path.startswith("/v1/"):
+        return "application/json", {"$ref": "#/components/schemas/OpenAIError"}, "400"
+    if path.startswith("/sdapi/"):
+        return "application/json", {"$ref": "#/components/schemas/WebUiError"}, "422"
+    return PROBLEM_TYPE, PROBLEM, "422"
+
+
+def _faults(operation: dict[str, Any], error: tuple[str, dict[str, str], str]) -> list[str]:
+    media_type, form, wrong = error
     faults = [f"no {key}" for key in ("summary", "description", "tags") if not operation.get(key)]
     fine = {s: r for s, r in operation["responses"].items() if s.startswith("2")}
     bad = {s: r for s, r in operation["responses"].items() if s[0] in "45"}
@@ -134,14 +153,14 @@ def _faults(operation: dict[str, Any]) -> list[str]:
         schemas = [one.get("schema") or one.get("itemSchema") for one in media]
         if status != "204" and not (schemas and all(schemas)):
             faults.append(f"{status} has no schema")
-    wanted = {"403", "500"} | ({"413", "422"} if "requestBody" in operation else set())
-    wanted |= {"422"} if operation.get("parameters") else set()
+    wanted = {"403", "500"} | ({"413", wrong} if "requestBody" in operation else set())
+    wanted |= {wrong} if operation.get("parameters") else set()
     faults += [f"{status} is not documented" for status in sorted(wanted - set(bad))]
     for status, response in bad.items():
         content = response.get("content", {})
-        if list(content) != [PROBLEM_TYPE] or content[PROBLEM_TYPE]["schema"] != PROBLEM:
-            faults.append(f"{status} is not a problem")
-        elif not content[PROBLEM_TYPE]["examples"]:
+        if list(content) != [media_type] or content[media_type]["schema"] != form:
+            faults.append(f"{status} is not in the form of errors")
+        elif not content[media_type]["examples"]:
             faults.append(f"{status} has no example")
         if not response["description"]:
             faults.append(f"{status} has no description")

@@ -95,6 +95,45 @@ async def test_an_inline_answer_is_the_picture(endpoint: Endpoint) -> None:
     assert sent == {"model": "m", "prompt": "red hair, a harbour", "n": 1, "size": "512x768"}
 
 
+async def test_a_size_that_nobody_named_is_the_settings_or_the_endpoints_to_choose(
+    endpoint: Endpoint,
+) -> None:
+    endpoint.answers = [inline()]
+    for setting, sent in (("1536x1024", {"size": "1536x1024"}), ("auto", {})):
+        settings = load_settings(
+            cloud_base_url=endpoint.base_url, cloud_model="m", cloud_size=setting
+        )
+        await ask(OpenAIImages.from_settings(settings))
+        body = json.loads(endpoint.asked[-1][2])
+        assert {name: value for name, value in body.items() if name == "size"} == sent
+    await ask(cloud_at(endpoint.base_url, size="auto"), width=512, height=256)
+    assert json.loads(endpoint.asked[-1][2])["size"] == "512x256"
+    with pytest.raises(ConfigurationError, match="GATOR_CLOUD_SIZE='square'"):
+        load_settings(cloud_size="square")
+
+
+@pytest.mark.parametrize(
+    ("usage", "kept"),
+    [
+        ({"total_tokens": 7}, False),
+        ({"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}, False),
+        ({"input_tokens": 3, "output_tokens": "4", "total_tokens": 7}, False),
+        ({"input_tokens": 3, "output_tokens": 4, "total_tokens": 7, "more": 1}, True),
+        ([7], False),
+    ],
+)
+async def test_tokens_are_kept_where_the_endpoint_counts_them_in_full(
+    endpoint: Endpoint, usage: Any, kept: bool
+) -> None:
+    details = {"text_tokens": 3, "image_tokens": 0}
+    told = {**usage, "input_tokens_details": details} if kept else usage
+    picture = json.loads(inline().body)
+    endpoint.answers = [said({**picture, "usage": told})]
+    receipt = (await ask(cloud_at(endpoint.base_url))).receipt
+    whole = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
+    assert receipt.get("usage") == ({**whole, "input_tokens_details": details} if kept else None)
+
+
 async def test_a_url_of_the_providers_own_host_is_fetched_without_the_key(
     endpoint: Endpoint,
 ) -> None:
@@ -263,6 +302,13 @@ async def test_a_wait_beyond_the_limit_is_told_and_not_begun(endpoint: Endpoint)
     error = await fails(cloud_at(endpoint.base_url), ProviderRateLimited)
     assert (error.details["retry_after_s"], error.details["attempts"]) == (3600, 1)
     assert len(endpoint.asked) == 1
+
+
+async def test_an_endpoint_that_says_whether_to_ask_again_is_believed(endpoint: Endpoint) -> None:
+    endpoint.answers = [refused(500, x_should_retry="false")]
+    assert (await fails(cloud_at(endpoint.base_url), ProviderError)).details["attempts"] == 1
+    endpoint.answers = [refused(400, x_should_retry="true"), inline()]
+    assert (await ask(cloud_at(endpoint.base_url))).receipt["attempts"] == 2
 
 
 async def test_what_may_pass_is_tried_again_and_then_given_up(endpoint: Endpoint) -> None:

@@ -100,6 +100,29 @@ async def test_an_idle_home_keeps_its_own_work(pool: DevicePool) -> None:
         assert (await draw(pool, "now", 0)).device_id == 0
 
 
+async def test_who_watches_a_picture_is_told_of_its_steps_and_shown_it(pool: DevicePool) -> None:
+    seen: list[tuple[int, int, bytes | None]] = []
+    request = ImageRequest("previews:5", 1)
+    made = await pool.generate(request, CARD, lambda *told: seen.append(told))
+    assert [told[:2] for told in seen] == [(n, 5) for n in range(1, 6)]
+    shown = [preview for *_, preview in seen if preview]
+    assert shown
+    assert all(preview[8:12] == b"WEBP" for preview in shown)
+    assert made.format == "png"
+
+
+async def test_a_picture_that_is_watched_is_rendered_by_itself() -> None:
+    pool = pool_of(1, strict=False)
+    quick = [ImageRequest("now", seed) for seed in range(40)]
+    try:
+        made = await asyncio.gather(*(pool.generate(one, CARD) for one in quick))
+        assert max(image.receipt["together"] for image in made) > 1
+        watched = [pool.generate(one, CARD, lambda *_: None) for one in quick]
+        assert {image.receipt["together"] for image in await asyncio.gather(*watched)} == {1}
+    finally:
+        await pool.close()
+
+
 async def test_only_devices_that_get_work_start_a_worker(pool: DevicePool) -> None:
     await draw(pool, "one", 1)
     assert list(workers(pool)) == ["cpu:1"]

@@ -122,6 +122,17 @@ def test_the_size_is_bounded_in_the_other_formats_too(kind: str) -> None:
     assert "each side" in refusal(encoded(Image.new("RGB", (9000, 300)), kind))
 
 
+@pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP"])
+def test_a_picture_that_others_start_from_may_be_smaller(name: str) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 128), "teal").save(buffer, name)
+    with pytest.raises(InvalidRequest, match="each side must have 256 to 8192"):
+        accept_picture(buffer.getvalue())
+    assert accept_picture(buffer.getvalue(), 16).height == 128
+    with pytest.raises(InvalidRequest, match="each side must have 17 to 8192"):
+        accept_picture(buffer.getvalue(), 17)
+
+
 def test_the_smallest_and_the_largest_are_taken() -> None:
     assert accept_picture(png_of(256, 256)).width == 256
     large = accept_picture(png_of(8192, 4882))

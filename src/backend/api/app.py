@@ -22,9 +22,13 @@ from backend.api import (
     devices,
     events,
     metrics,
+    openai_images,
+    openai_models,
+    passing,
     personas,
     prompts,
     system,
+    web_ui,
 )
 from backend.api.batch_body import MAX_LINES_BYTES
 from backend.api.batch_schemas import BatchCreate
@@ -50,6 +54,7 @@ LARGER_BODIES = (
         MAX_FILE_BYTES + OVERHEAD_BYTES,
     ),
     (re.compile(r"/api/v1/batches"), MAX_LINES_BYTES),
+    (re.compile(r"/v1/images/edits"), MAX_FILE_BYTES + OVERHEAD_BYTES),
 )
 TAGS = [
     {"name": "personas", "description": "Who is shown and who speaks."},
@@ -59,6 +64,8 @@ TAGS = [
         "description": "Many prompts, each of which ends as a picture or an error.",
     },
     {"name": "content", "description": "Finished pictures, and captions."},
+    {"name": "openai", "description": "Pictures as OpenAI's clients ask for them."},
+    {"name": "web UI", "description": "Pictures as scripts for AUTOMATIC1111 ask for them."},
     {"name": "system", "description": "Health, models, devices and figures."},
 ]
 
@@ -72,9 +79,14 @@ _ROOMS = (
     prompts,
     content,
     captions,
+    passing,
     system,
     devices,
 )
+
+
+_OTHERS_FORMS = (openai_models, openai_images, web_ui)
+"""Routes in the form of other tools' APIs, at the paths that these have."""
 
 
 class GatorApi(FastAPI):
@@ -122,6 +134,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.metrics = Metrics(system.VERSION)
             studio.models.observe(app.state.metrics.observe)
             await stack.enter_async_context(running(studio))
+            await stack.enter_async_context(studio.passing.sweeping())
             stack.enter_context(on_exit_signals(app.state.stopping.set))
             yield
 
@@ -146,6 +159,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(system.root)
     app.include_router(metrics.router)
     app.include_router(v1)
+    for module in _OTHERS_FORMS:
+        app.include_router(module.router)
     return app
 
 

@@ -11,6 +11,7 @@ import re
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from fastapi import Request
@@ -53,19 +54,41 @@ class Form(NamedTuple):
         return found.hexdigest()
 
 
+class Parts(NamedTuple):
+    """Names of parts that mean something.
+
+    Attributes:
+        aliases: other names that a part may have, and its own.
+        refused: parts that are not read, as they may be large, and why.
+    """
+
+    aliases: Mapping[str, str] = MappingProxyType({})
+    refused: Mapping[str, str] = MappingProxyType({})
+
+
+NOTHING_KNOWN = Parts()
+
+
 @asynccontextmanager
-async def read_form(request: Request, *, file_field: str = "file") -> AsyncIterator[Form]:
+async def read_form(
+    request: Request, *, file_field: str = "file", parts: Parts = NOTHING_KNOWN
+) -> AsyncIterator[Form]:
     """Read a `multipart/form-data` body to its end; the file is gone after the block.
+
+    Args:
+        request: the form.
+        file_field: the name of the part that is the file.
+        parts: what else is known of parts by their names.
 
     Raises:
         TooLarge: the file, or the body, is larger than is read.
-        InvalidRequest: the body is no such form, or a field is there twice.
+        InvalidRequest: the body is no such form, or a field is there twice, or is refused.
     """
     match = _BOUNDARY.match(request.headers.get("content-type", "").encode("latin-1"))
     if not match:
-        raise _faulty("body", "must be multipart/form-data with a field `file`")
+        raise _faulty("body", f"must be multipart/form-data with a field `{file_field}`")
     with tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as spool:
-        reader = _Reader(spool, file_field)
+        reader = _Reader(spool, file_field, parts)
         await _parse(request, match[2] or match[3], reader)
         spool.seek(0)
         yield Form(spool if reader.has_file else None, reader.texts())
@@ -93,11 +116,12 @@ async def _parse(request: Request, boundary: bytes, reader: _Reader) -> None:
 class _Reader:
     """Takes a parser's parts: the file into the spool, the fields into memory."""
 
-    def __init__(self, spool: IO[bytes], file_field: str) -> None:
+    def __init__(self, spool: IO[bytes], file_field: str, known: Parts) -> None:
         self.ended = False
         self.has_file = False
         self._spool = spool
         self._file_field = file_field
+        self._known = known
         self._file_bytes = 0
         self._parts = 0
         self._fields: dict[str, bytearray] = {}
@@ -150,6 +174,9 @@ class _Reader:
         name = _name(self._disposition)
         if name is None:
             raise _faulty("body", "has a part without a name")
+        name = self._known.aliases.get(name, name)
+        if reason := self._known.refused.get(name):
+            raise _faulty(name, reason)
         if name in self._fields or (name == self._file_field and self.has_file):
             raise _faulty(name, "is there twice")
         if name == self._file_field:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from backend.api.dialects import dialect_of
 from backend.errors import Forbidden, GatorError, InvalidRequest, NotFound, StorageError, TooLarge
 from backend.logs import get_logger
 
@@ -59,7 +60,7 @@ class Problem(BaseModel):
 def problem_response(
     exc: GatorError, *, path: str, request_id: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Turn an error of the tree into an answer."""
+    """Turn an error of the tree into an answer; under some paths in the words of other tools."""
     details = {k: v for k, v in exc.details.items() if k not in _PRIVATE_DETAILS}
     body = details | {
         "type": URN + exc.code,
@@ -79,9 +80,12 @@ def problem_response(
         sent["Connection"] = "close"  # the rest of the body is not waited for
     if exc.http_status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         sent["Content-Range"] = f"bytes */{details['size_bytes']}"
+    speak = dialect_of(path)
+    status, body, more = speak(exc) if speak else (exc.http_status, body, {})
     # ASCII, since a message may quote text that UTF-8 cannot hold
     content = json.dumps(body, ensure_ascii=True, default=str)
-    return Response(content, exc.http_status, sent, media_type=MEDIA_TYPE)
+    media_type = "application/json" if speak else MEDIA_TYPE
+    return Response(content, status, {**sent, **more}, media_type=media_type)
 
 
 def problems(
@@ -182,7 +186,7 @@ def _documented(kinds: list[type[GatorError]]) -> dict[str, Any]:
                 "type": URN + kind.code,
                 "title": _title(kind.code),
                 "status": kind.http_status,
-                "detail": _first_line(kind),
+                "detail": first_line(kind),
                 "instance": "/api/v1/personas",
                 "code": kind.code,
                 "request_id": "5f0c2b9d8e7a41d3",
@@ -193,14 +197,15 @@ def _documented(kinds: list[type[GatorError]]) -> dict[str, Any]:
         for kind in kinds
     }
     return {
-        "description": " · ".join(f"`{kind.code}`: {_first_line(kind)}" for kind in kinds),
+        "description": " · ".join(f"`{kind.code}`: {first_line(kind)}" for kind in kinds),
         "content": {
             MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}
         },
     }
 
 
-def _first_line(kind: type[GatorError]) -> str:
+def first_line(kind: type[GatorError]) -> str:
+    """Return what a kind of error means, in a sentence for the API's document."""
     if kind is GatorError:
         return UNFORESEEN
     return (kind.__doc__ or "").strip().splitlines()[0].partition("; `details")[0]

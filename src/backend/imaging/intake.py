@@ -25,6 +25,7 @@ from backend.errors import StorageError, TooLarge
 from backend.imaging.pictures.apart import COMMAND, receive, send
 from backend.imaging.pictures.container import (
     MIMES,
+    MIN_SIDE,
     SMALL_PIXELS,
     Container,
     Format,
@@ -40,7 +41,7 @@ MAX_UPLOAD_BYTES = 20 * 1024**2
 _TIMEOUT_S = 30.0
 _PASSED_ON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
-_READERS: Mapping[Format, Callable[[bytes], Container]] = {
+_READERS: Mapping[Format, Callable[[bytes, int], Container]] = {
     "PNG": read_png,
     "JPEG": read_jpeg,
     "WEBP": read_webp,
@@ -68,35 +69,38 @@ class AcceptedPicture:
     original_mime: str
 
 
-def accept_picture(data: bytes) -> AcceptedPicture:
+def accept_picture(data: bytes, min_side: int = MIN_SIDE) -> AcceptedPicture:
     """Check a picture from outside and make it ours. Blocks: call it in a thread.
 
     Args:
         data: the whole file as it was sent.
+        min_side: pixels that each side must have; of a base image where left out.
 
     Raises:
-        InvalidRequest: not a still PNG, JPEG or WebP of 256 to 8192 pixels a side and at most 40
-            megapixels, or damaged; `details["errors"]` names the field `file`.
+        InvalidRequest: not a still PNG, JPEG or WebP of `min_side` to 8192 pixels a side and at
+            most 40 megapixels, or damaged; `details["errors"]` names the field `file`.
         TooLarge: more than 20 MiB.
     """
     check_size(len(data))
     name = signature(data)
     with _one_at_a_time:
-        container = _READERS[name](data)
+        container = _READERS[name](data, min_side)
         small = container.width * container.height <= SMALL_PIXELS
         buffer = io.BytesIO()
         redrawn = redraw(container, buffer.write) if small else _redraw_apart(container, buffer)
     return AcceptedPicture(buffer.getvalue(), *redrawn, MIMES[name])
 
 
-async def accept_picture_in_turn(data: bytes) -> AcceptedPicture:
+async def accept_picture_in_turn(data: bytes, min_side: int = MIN_SIDE) -> AcceptedPicture:
     """Do what `accept_picture` does without blocking; many wait in line, not in threads.
 
     Raises:
         InvalidRequest: as `accept_picture`.
         TooLarge: as `accept_picture`.
     """
-    return await asyncio.get_running_loop().run_in_executor(_in_turn, accept_picture, data)
+    return await asyncio.get_running_loop().run_in_executor(
+        _in_turn, accept_picture, data, min_side
+    )
 
 
 def check_size(length: int) -> None:

@@ -33,3 +33,18 @@ def thumbnail(data: bytes, width: int) -> bytes:
         buffer = io.BytesIO()
         picture.save(buffer, "WEBP", quality=_QUALITY, method=4)
     return buffer.getvalue()
+
+
+def recoded(data: bytes, name: str) -> bytes:
+    """Return a small picture of our own making in another format.
+
+    Args:
+        data: a WebP file.
+        name: `png`, `jpeg` or `webp`.
+    """
+    if name == "webp":
+        return data
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(data), formats=("WEBP",)) as picture:
+        picture.convert("RGB").save(buffer, name)
+    return buffer.getvalue()

@@ -14,6 +14,12 @@ Phase = Literal["load", "compile", "render"]
 
 _TRANSIENT = ("reference", "device_id", "priority", "model")
 
+OnStep = Callable[[int, int, bytes | None], None]
+"""Told of steps done, of steps in all, and now and then a small WebP of how far a picture is.
+
+It is called from another thread, and has to return at once and raise nothing.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
@@ -272,8 +278,10 @@ class ImageBackend(Protocol):
         """List the models this backend can serve."""
         ...
 
-    async def generate(self, request: ImageRequest, card: ModelCard) -> GeneratedImage:
-        """Make one image."""
+    async def generate(
+        self, request: ImageRequest, card: ModelCard, on_step: OnStep | None = None
+    ) -> GeneratedImage:
+        """Make one image; who watches is told of its steps, where they are known."""
         ...
 
     async def close(self) -> None:

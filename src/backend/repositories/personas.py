@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.errors import Conflict, NotFound
@@ -60,13 +60,28 @@ class PersonaRepository:
         return found[0]
 
     async def named(self, name: str) -> Sequence[PersonaModel]:
-        """Return the personas of a name, without regard to case, oldest first."""
+        """Return the personas of a name, without regard to case, oldest first.
+
+        SQLite knows the case of ASCII alone; beyond that a name is found as it is written.
+        """
+        alike = or_(PersonaModel.name == name, func.lower(PersonaModel.name) == name.lower())
+        statement = (
+            select(PersonaModel).where(alike).order_by(PersonaModel.created_at, PersonaModel.id)
+        )
+        return (await self._session.scalars(statement)).all()
+
+    async def with_status(self, status: str) -> Sequence[PersonaModel]:
+        """Return the personas whose base image stands so, oldest first."""
         statement = (
             select(PersonaModel)
-            .where(func.lower(PersonaModel.name) == name.lower())
+            .where(PersonaModel.base_image_status == status)
             .order_by(PersonaModel.created_at, PersonaModel.id)
         )
         return (await self._session.scalars(statement)).all()
+
+    async def names(self) -> Sequence[str]:
+        """Return the names of all personas."""
+        return (await self._session.scalars(select(PersonaModel.name))).all()
 
     async def page(self, *, limit: int, offset: int) -> tuple[Sequence[PersonaModel], int]:
         """Return a page of personas, oldest first, and how many there are."""

@@ -18,7 +18,7 @@ from backend.imaging.devices import Device, resolve_devices
 from backend.imaging.pool.pool import DevicePool
 from backend.imaging.pool.seat import DeviceSnapshot, Limits
 from backend.imaging.selection import choose_model
-from backend.imaging.types import ImageBackend, ImageRequest, ModelCard, item_seed
+from backend.imaging.types import ImageBackend, ImageRequest, ModelCard, OnStep, item_seed
 from backend.services.spending import clouds as configured_clouds
 from backend.services.together import together
 
@@ -118,7 +118,7 @@ class AIModelManager:
         Args:
             prompt: what the picture shows.
             **kwargs: the fields of `ImageRequest`: `seed`, `width`, `height`, `model`, …; it goes
-                before all batches where no `priority` is given.
+                before all batches where no `priority` is given. `on_step=` is told of its steps.
 
         Returns:
             `image_data`, `format`, `width`, `height`, `model`, `provider`, `seed`, `device_id`,
@@ -129,9 +129,10 @@ class AIModelManager:
             ModelNotAvailable: no model can serve it.
             GatorError: the device or the provider failed.
         """
+        on_step = kwargs.pop("on_step", None)
         request = ImageRequest.from_call(prompt, {"priority": INTERACTIVE, **kwargs})
         card = self.choose(request)
-        return await self._made(self._backend_of(card), request, card)
+        return await self._made(self._backend_of(card), request, card, on_step)
 
     async def generate_images_batch(
         self,
@@ -220,9 +221,13 @@ class AIModelManager:
         return await self._made(self._pool, request, card)
 
     async def _made(
-        self, backend: ImageBackend, request: ImageRequest, card: ModelCard
+        self,
+        backend: ImageBackend,
+        request: ImageRequest,
+        card: ModelCard,
+        on_step: OnStep | None = None,
     ) -> dict[str, Any]:
-        image = await backend.generate(request, card)
+        image = await backend.generate(request, card, on_step)
         self.note_seconds(image.seconds)
         return image.as_dict()
 

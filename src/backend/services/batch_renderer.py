@@ -18,11 +18,11 @@ from backend.errors import AllDevicesLost, GatorError, SpendingCapReached, Stora
 from backend.imaging.devices import Device
 from backend.imaging.types import ModelCard
 from backend.logs import get_logger
-from backend.models.base import new_id, now
 from backend.models.batch import MICRO, ItemState
 from backend.repositories.claims import Ended, Try
 from backend.services.ai_models import AIModelManager
 from backend.services.batch_ledger import BatchLedger, Order, described
+from backend.services.content_rows import content_values
 from backend.services.spending import CloudSpending
 from backend.storage.blobs import BlobStore
 
@@ -86,7 +86,13 @@ class BatchRenderer:
         except Exception as exc:  # noqa: BLE001 - the edge of a batch item
             return failure(order, exc)
         tries = (*_earlier(result), Try(result["device"], None))
-        content = _content(order, sha256, result)
+        content = content_values(
+            result,
+            sha256,
+            prompt=order.item.prompt,
+            persona_id=order.batch.persona_id,
+            base_version=order.batch.base_version,
+        )
         return Ended(order.item, ItemState.DONE, tries, content, cost_microusd=cost)
 
     async def _draw(self, order: Order, devices: Sequence[Device]) -> tuple[dict[str, Any], int]:
@@ -204,26 +210,3 @@ def _earlier(told: Mapping[str, Any]) -> tuple[Try, ...]:
         )
         for one in told.get("attempts", ())
     )
-
-
-def _content(order: Order, sha256: str, result: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "id": new_id(),
-        "persona_id": order.batch.persona_id,
-        "base_version": order.batch.base_version,
-        "sha256": sha256,
-        "mime": f"image/{result['format']}",
-        "width": result["width"],
-        "height": result["height"],
-        "size_bytes": len(result["image_data"]),
-        "prompt": order.item.prompt,
-        "seed": result["seed"],
-        "model": result["model"],
-        "provider": result["provider"],
-        "kind": result["kind"],
-        "device": result["device"],
-        "seconds": round(result["seconds"].get("render", 0.0), 4),
-        "receipt": dict(result["receipt"]),
-        "prompt_report": dict(result["prompt_report"]),
-        "created_at": now(),
-    }

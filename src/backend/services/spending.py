@@ -20,7 +20,7 @@ from backend.database.engine import Database
 from backend.errors import GatorError, ProviderNotConfigured, SpendingCapReached
 from backend.imaging.cloud.openai_images import OpenAIImages
 from backend.imaging.cloud.retrying import RetryPolicy
-from backend.imaging.types import GeneratedImage, ImageBackend, ImageRequest, ModelCard
+from backend.imaging.types import GeneratedImage, ImageBackend, ImageRequest, ModelCard, OnStep
 from backend.logs import get_logger
 from backend.models.base import now
 from backend.models.spending import CloudSpendingResponse
@@ -142,7 +142,9 @@ class MeteredImages:
         """List the cloud's models."""
         return self._cloud.cards()
 
-    async def generate(self, request: ImageRequest, card: ModelCard) -> GeneratedImage:
+    async def generate(
+        self, request: ImageRequest, card: ModelCard, on_step: OnStep | None = None
+    ) -> GeneratedImage:
         """Have one image made; the receipt says what it cost.
 
         Raises:
@@ -152,7 +154,7 @@ class MeteredImages:
         reservation = await self._spending.reserve()
         charged = True
         try:
-            image = await self._cloud.generate(request, card)
+            image = await self._cloud.generate(request, card, on_step)
         except GatorError as exc:
             charged = bool(exc.details.get("may_be_charged"))
             raise
@@ -176,7 +178,12 @@ class UncountedImages:
         """List the cloud's models as not usable."""
         return [replace(card, loaded=False) for card in self._cloud.cards()]
 
-    async def generate(self, request: ImageRequest, card: ModelCard) -> GeneratedImage:
+    async def generate(
+        self,
+        request: ImageRequest,
+        card: ModelCard,
+        on_step: OnStep | None = None,  # noqa: ARG002 - nothing is made
+    ) -> GeneratedImage:
         """Refuse.
 
         Raises:

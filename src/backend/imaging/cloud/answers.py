@@ -7,7 +7,7 @@ import binascii
 import io
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import openai
@@ -26,6 +26,7 @@ from backend.imaging.cloud.retrying import Passing, retry_after
 MAX_IMAGE_BYTES = 64 * 1024**2
 MAX_ANSWER_BYTES = MAX_IMAGE_BYTES * 4 // 3 + 64 * 1024
 MAX_PIXELS = 40_000_000
+MAX_TOKENS = 2**40
 CHARGED = {"may_be_charged": True}
 """Said of a failure after which the provider may well send a bill."""
 
@@ -40,7 +41,15 @@ def place_of(base_url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def picture_of(body: bytes) -> tuple[bytes | None, str | None]:
+class Answered(NamedTuple):
+    """What an answer holds: the picture, or its address instead, and the tokens it counts."""
+
+    data: bytes | None
+    url: str | None
+    usage: dict[str, Any] | None
+
+
+def picture_of(body: bytes) -> Answered:
     """Return the picture that an answer holds, or the address it gives instead.
 
     Raises:
@@ -57,12 +66,26 @@ def picture_of(body: bytes) -> tuple[bytes | None, str | None]:
     )
     if isinstance(encoded, str) and encoded:
         try:
-            return base64.b64decode(encoded, validate=True), None
+            return Answered(base64.b64decode(encoded, validate=True), None, _usage(answer))
         except (binascii.Error, ValueError) as exc:
             raise ProviderError(f"the endpoint's b64_json is not base64: {exc}", CHARGED) from exc
     if isinstance(url, str) and url:
-        return None, url
+        return Answered(None, url, _usage(answer))
     raise ProviderError("the endpoint answered with neither b64_json nor a URL.", CHARGED)
+
+
+def _usage(answer: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the tokens that an answer counts, where it does so in full; others count in part."""
+    told = answer.get("usage")
+    parts = told.get("input_tokens_details") if isinstance(told, dict) else None
+    if not isinstance(told, dict) or not isinstance(parts, dict):
+        return None
+    usage = {name: told.get(name) for name in ("input_tokens", "output_tokens", "total_tokens")}
+    details = {name: parts.get(name) for name in ("text_tokens", "image_tokens")}
+    counts = [*usage.values(), *details.values()]
+    if not all(isinstance(count, int) and 0 <= count < MAX_TOKENS for count in counts):
+        return None
+    return {**usage, "input_tokens_details": details}
 
 
 def measured(data: bytes) -> tuple[str, int, int]:
@@ -130,7 +153,10 @@ def _of_status(
     if status < 500 and _is_policy(exc):
         return ContentRejected(f"{place} refuses this prompt by its policy: {message}", where)
     error = ProviderError(f"{place} failed with HTTP status {status}: {message}", where)
-    return Passing(error, wait) if status >= 500 or status in _PASSING_STATUS else error
+    passes = status >= 500 or status in _PASSING_STATUS
+    if exc.response.headers.get("x-should-retry") in ("true", "false"):  # OpenAI and Gator say so
+        passes = exc.response.headers["x-should-retry"] == "true"
+    return Passing(error, wait) if passes else error
 
 
 def _is_policy(exc: openai.APIStatusError) -> bool:

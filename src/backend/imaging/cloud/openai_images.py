@@ -7,7 +7,7 @@ import hashlib
 import ssl
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,12 +15,13 @@ from backend.config import Settings
 from backend.errors import ProviderError, ProviderNotConfigured, UnsupportedTask
 from backend.imaging.cloud.retrying import RetryPolicy, retried
 from backend.imaging.pictures.container import MIMES, signature
-from backend.imaging.types import GeneratedImage, ImageRequest, ModelCard
+from backend.imaging.types import GeneratedImage, ImageRequest, ModelCard, OnStep
 
 if TYPE_CHECKING:
     from openai import AsyncAPIResponse, AsyncOpenAI
     from openai.types import ImagesResponse
 
+AUTO = "auto"
 _LOCAL_ONLY = (
     "num_inference_steps",
     "guidance_scale",
@@ -44,6 +45,7 @@ class OpenAIImages:
         provider: what results call it.
         image_hosts: hosts beside the endpoint's own from which a picture may be fetched.
         retries: how often and when to ask again.
+        size: what is asked for where a request names no size, `auto` for the endpoint's choice.
         tls: whom to trust when fetching a picture; the public authorities where left out.
     """
 
@@ -57,6 +59,7 @@ class OpenAIImages:
         provider: str = "openai",
         image_hosts: tuple[str, ...] = (),
         retries: RetryPolicy | None = None,
+        size: str = "1024x1024",
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._base_url = base_url
@@ -65,15 +68,17 @@ class OpenAIImages:
         self._image_hosts = image_hosts
         self._retries = retries or RetryPolicy()
         self._tls = tls
+        self._size = size
         self._client: AsyncOpenAI | None = None
+        width, height = (1024, 1024) if size == AUTO else map(int, size.split("x"))
         self._card = ModelCard(
             name=model,
             provider=provider,
             kind="cloud",
             engine="",
             source=model,
-            width=1024,
-            height=1024,
+            width=width,
+            height=height,
             max_side=4096,
         )
 
@@ -94,13 +99,19 @@ class OpenAIImages:
             timeout_s=settings.cloud_timeout_s,
             image_hosts=settings.cloud_image_hosts,
             retries=RetryPolicy(max_attempts=settings.cloud_max_attempts),
+            size=settings.cloud_size,
         )
 
     def cards(self) -> Sequence[ModelCard]:
         """List the one model."""
         return (self._card,)
 
-    async def generate(self, request: ImageRequest, card: ModelCard) -> GeneratedImage:
+    async def generate(
+        self,
+        request: ImageRequest,
+        card: ModelCard,
+        on_step: OnStep | None = None,  # noqa: ARG002 - the answer comes in one piece
+    ) -> GeneratedImage:
         """Have one image made at the endpoint.
 
         All attempts carry one `Idempotency-Key`, so that an endpoint that knows it makes, and
@@ -117,15 +128,16 @@ class OpenAIImages:
         from backend.imaging.cloud.answers import measured, picture_of
 
         _refuse_local_options(request)
-        width, height = request.width or card.width, request.height or card.height
         prompt = ", ".join(filter(None, (request.appearance.strip(), request.prompt)))
         started = time.perf_counter()
         key = str(uuid.uuid4())
         body, attempts = await retried(
-            lambda: self._ask(card.source, prompt, f"{width}x{height}", request.reference, key),
+            lambda: self._ask(
+                card.source, prompt, self._size_of(request, card), request.reference, key
+            ),
             self._retries,
         )
-        data, url = picture_of(body)
+        data, url, usage = picture_of(body)
         if data is None:
             data = await self._fetch(str(url))
         file_format, width, height = await asyncio.to_thread(measured, data)
@@ -146,6 +158,7 @@ class OpenAIImages:
                 "seed_used": False,
                 "attempts": attempts,
                 "answered_with": "url" if url else "b64_json",
+                **({"usage": usage} if usage else {}),
                 **_reference_receipt(request),
             },
         )
@@ -156,8 +169,15 @@ class OpenAIImages:
             await self._client.close()
             self._client = None
 
+    def _size_of(self, request: ImageRequest, card: ModelCard) -> dict[str, str]:
+        """Return the size to ask for; nothing where it is the endpoint's to choose."""
+        if self._size == AUTO and not (request.width or request.height):
+            return {}
+        width, height = request.width or card.width, request.height or card.height
+        return {"size": f"{width}x{height}"}
+
     async def _ask(
-        self, model: str, prompt: str, size: str, reference: bytes | None, key: str
+        self, model: str, prompt: str, size: Mapping[str, str], reference: bytes | None, key: str
     ) -> bytes:
         """Make one attempt; return the body of the answer, read up to the limit."""
         import openai
@@ -174,7 +194,7 @@ class OpenAIImages:
                     model=model,
                     prompt=prompt,
                     n=1,
-                    size=size,
+                    **size,
                     extra_headers={"Idempotency-Key": key},
                 ) as response,
             ):

@@ -15,6 +15,11 @@ from typing import Literal, NoReturn
 from backend.errors import InvalidRequest
 
 MIN_SIDE = 256
+"""Of a base image."""
+
+MIN_REFERENCE_SIDE = 16
+"""Of a picture that others only start from, as small as any that is drawn."""
+
 MAX_SIDE = 8_192
 MAX_PIXELS = 40_000_000
 SMALL_PIXELS = 9_000_000
@@ -109,15 +114,15 @@ def signature(data: bytes) -> Format:
     refuse("is not a picture that is taken; send a PNG, JPEG or WebP picture")
 
 
-def bounded(width: int, height: int) -> None:
-    """Refuse sizes that are too small to be a base image or too large to decode.
+def bounded(width: int, height: int, min_side: int) -> None:
+    """Refuse sizes that are too small for their purpose or too large to decode.
 
     Raises:
         InvalidRequest: a side or the product is out of bounds.
     """
-    if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE:
+    if min(width, height) < min_side or max(width, height) > MAX_SIDE:
         error = refusal(
-            f"is {width} x {height} pixels; each side must have {MIN_SIDE} to {MAX_SIDE}"
+            f"is {width} x {height} pixels; each side must have {min_side} to {MAX_SIDE}"
         )
         error.details |= {"width": width, "height": height}
         raise error

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from backend.imaging.pictures.container import (
     MAX_PROFILE_BYTES,
+    MIN_SIDE,
     Container,
     bounded,
     orientation_of,
@@ -39,6 +40,7 @@ _UNTAKEN = (0xC3, *range(0xC5, 0xD0), 0xDE, 0xDF)
 class _Reading:
     """What was found so far."""
 
+    min_side: int
     kept: list[bytes | memoryview] = field(default_factory=lambda: [b"\xff\xd8"])
     frame: tuple[int, int, int] | None = None
     sampling: tuple[tuple[int, int], ...] = ()
@@ -55,13 +57,13 @@ class _Reading:
     profile_parts: int = 0
 
 
-def read_jpeg(data: bytes) -> Container:
+def read_jpeg(data: bytes, min_side: int = MIN_SIDE) -> Container:
     """Walk the segments, keep tables, frame and scans, and leave the others out.
 
     Raises:
         InvalidRequest: damaged, cut off, several pictures in one, or out of bounds.
     """
-    reading = _Reading()
+    reading = _Reading(min_side)
     view = memoryview(data)
     position = 2
     for _ in range(_MAX_SEGMENTS):
@@ -107,7 +109,7 @@ def _take_frame(reading: _Reading, marker: int, body: bytes) -> None:
     precision, height, width = struct.unpack_from(">BHH", body)
     if precision != 8:
         refuse(f"is a JPEG of {precision} bits a sample; 8 are taken")
-    bounded(width, height)
+    bounded(width, height, reading.min_side)
     factors = [(byte >> 4, byte & 15) for byte in body[7::3]]
     if not all(1 <= across <= 4 and 1 <= down <= 4 for across, down in factors):
         refuse("is a JPEG whose header is damaged")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from backend.imaging.pictures.colours import profile_of
 from backend.imaging.pictures.container import (
     MAX_PROFILE_BYTES,
+    MIN_SIDE,
     Container,
     bounded,
     orientation_of,
@@ -42,13 +43,13 @@ _MAX_XMP_BYTES = 1024**2
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def read_png(data: bytes) -> Container:
+def read_png(data: bytes, min_side: int = MIN_SIDE) -> Container:
     """Walk the chunks, check those that hold pixels and leave the others out.
 
     Raises:
         InvalidRequest: damaged, cut off, animated or out of bounds.
     """
-    kept, pixels = _chunks(data)
+    kept, pixels = _chunks(data, min_side)
     if not pixels:
         refuse("is a PNG without pixels")
     header = kept["IHDR"]
@@ -74,7 +75,7 @@ def read_png(data: bytes) -> Container:
     )
 
 
-def _chunks(data: bytes) -> tuple[dict[str, bytes], list[memoryview]]:
+def _chunks(data: bytes, min_side: int) -> tuple[dict[str, bytes], list[memoryview]]:
     """Return the first chunk of each name that matters, and all those of pixels."""
     view = memoryview(data)
     kept: dict[str, bytes] = {}
@@ -93,6 +94,8 @@ def _chunks(data: bytes) -> tuple[dict[str, bytes], list[memoryview]]:
         if kind == b"IEND":
             return kept, pixels
         _check_chunk(kind, body, view[end - 4 : end])
+        if kind == b"IHDR":
+            _check_header(body, min_side)
         if kind == b"IDAT":
             pixels.append(body)
         elif kind in _KEPT or (kind == b"iTXt" and body[: len(_XMP)] == _XMP):
@@ -109,19 +112,17 @@ def _check_chunk(kind: bytes, body: memoryview, checksum: memoryview) -> None:
         refuse("is a PNG with a chunk that no reader knows")
     if critical and zlib.crc32(body, zlib.crc32(kind)) != int.from_bytes(checksum):
         refuse("is a PNG that is damaged: a checksum is wrong")
-    if kind == b"IHDR":
-        _check_header(body)
     if kind in (b"PLTE", b"tRNS") and not 0 < len(body) <= 768:
         refuse("is a PNG with a palette that is damaged")
 
 
-def _check_header(body: memoryview) -> None:
+def _check_header(body: memoryview, min_side: int) -> None:
     if len(body) != 13:
         refuse("is a PNG whose header is damaged")
     width, height, depth, colour, compression, filtering, interlace = struct.unpack(
         ">IIBBBBB", body
     )
-    bounded(width, height)
+    bounded(width, height, min_side)
     if depth not in _DEPTHS.get(colour, ()) or compression or filtering or interlace > 1:
         refuse("is a PNG whose header is damaged")
 

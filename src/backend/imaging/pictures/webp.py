@@ -6,6 +6,7 @@ import struct
 
 from backend.imaging.pictures.container import (
     MAX_PROFILE_BYTES,
+    MIN_SIDE,
     Container,
     bounded,
     orientation_of,
@@ -18,7 +19,7 @@ _ANIMATED, _ALPHA = 0x02, 0x10
 _KEPT = (b"VP8X", b"ICCP", b"ALPH", b"VP8 ", b"VP8L", b"EXIF", b"XMP ")
 
 
-def read_webp(data: bytes) -> Container:
+def read_webp(data: bytes, min_side: int = MIN_SIDE) -> Container:
     """Walk the chunks, keep those of the one still picture and leave the others out.
 
     Raises:
@@ -31,7 +32,7 @@ def read_webp(data: bytes) -> Container:
     width, height = _lossless_size(chunks[b"VP8L"]) if lossless else _lossy_size(chunks[b"VP8 "])
     if b"VP8X" in chunks and _canvas(chunks[b"VP8X"]) != (width, height):
         refuse("is a WebP whose header is damaged")
-    bounded(width, height)
+    bounded(width, height, min_side)
     profile = bytes(chunks.get(b"ICCP", b""))
     return Container(
         "WEBP",

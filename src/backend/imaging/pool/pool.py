@@ -18,7 +18,7 @@ from backend.imaging.pool.messages import Finished
 from backend.imaging.pool.seat import DeviceSnapshot, Limits
 from backend.imaging.pool.supervisor import Supervisor
 from backend.imaging.pool.tickets import Ticket
-from backend.imaging.types import GeneratedImage, ImageRequest, ModelCard, like
+from backend.imaging.types import GeneratedImage, ImageRequest, ModelCard, OnStep, like
 
 
 class DevicePool:
@@ -60,17 +60,20 @@ class DevicePool:
         """List the models the pool can serve."""
         return self._cards
 
-    async def generate(self, request: ImageRequest, card: ModelCard) -> GeneratedImage:
+    async def generate(
+        self, request: ImageRequest, card: ModelCard, on_step: OnStep | None = None
+    ) -> GeneratedImage:
         """Make one image on the request's home device, or on one that runs dry before.
 
-        Cancelled, it is not rendered any more, or stops within a step.
+        Cancelled, it is not rendered any more, or stops within a step. One that is watched is
+        rendered by itself, so that the small pictures on the way are its own.
 
         Raises:
             InvalidRequest: the home device is not here.
             DeviceError: it failed on two devices, or none is left; `details["attempts"]` says how.
             GatorError: whatever the engine reported.
         """
-        ticket = self._submit(request, card)
+        ticket = self._submit(request, card, on_step)
         picture, device, sent = await asyncio.wrap_future(ticket.image)
         return await asyncio.to_thread(_read, ticket, picture, device, sent)
 
@@ -92,7 +95,7 @@ class DevicePool:
             await asyncio.to_thread(supervisor.stop)
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
-    def _submit(self, request: ImageRequest, card: ModelCard) -> Ticket:
+    def _submit(self, request: ImageRequest, card: ModelCard, on_step: OnStep | None) -> Ticket:
         if not card.engine:
             raise ModelNotAvailable(
                 f"image model {card.name!r} is not one of this pool's: "
@@ -107,7 +110,8 @@ class DevicePool:
             like=like(request, card),
             home=_home(request, devices),
             submitted=time.monotonic(),
-            alone=request.reference is not None,
+            alone=request.reference is not None or on_step is not None,
+            on_step=on_step,
             labels=get_contextvars(),
         )
         supervisor.submit(ticket, devices)

@@ -73,6 +73,11 @@ class Group:
             self.loading_s += now - self.phase_began
         self.phase, self.phase_began = phase, now
 
+    def tell(self, preview: bytes | None) -> None:
+        """Tell who watches one of its images how far it is."""
+        for ticket in self.tickets.values():
+            ticket.stepped(self.step, self.steps, preview)
+
     @property
     def is_wanted(self) -> bool:
         """Whether somebody waits for one of its images."""

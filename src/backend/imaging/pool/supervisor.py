@@ -177,6 +177,7 @@ class Supervisor:
             group.deadline = now + self._limits.step_s
             seat.preview = reply.preview or seat.preview
             seat.memory = reply.memory or seat.memory
+            group.tell(reply.preview)
         elif isinstance(reply, Rested):
             self._rest(seat, group, reply, now)
         elif isinstance(reply, Failed):

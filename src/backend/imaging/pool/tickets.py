@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from backend.errors import GatorError
-from backend.imaging.types import ImageRequest, ModelCard
+from backend.imaging.types import ImageRequest, ModelCard, OnStep
 from backend.logs import get_logger
 
 log = get_logger(__name__)
@@ -29,6 +29,7 @@ class Ticket:
         avoid: the devices that failed over it.
         attempts: those that failed, each with `device`, `started`, `ended`, `code`, `message`.
         passed_over: how often its home took a younger one first.
+        on_step: told of its steps.
         number: its place in the order of arrival; the dispatcher's.
         labels: what the caller's own log lines carry; the ticket's carry it too.
     """
@@ -44,6 +45,7 @@ class Ticket:
     avoid: set[int] = field(default_factory=set)
     attempts: list[dict[str, Any]] = field(default_factory=list)
     passed_over: int = 0
+    on_step: OnStep | None = None
     number: int = 0
     labels: Mapping[str, Any] = field(default_factory=dict)
 
@@ -61,6 +63,11 @@ class Ticket:
     def log(self) -> structlog.stdlib.BoundLogger:
         """The pool's log, with the ticket's labels."""
         return log.bind(**self.labels)
+
+    def stepped(self, done: int, total: int, preview: bytes | None) -> None:
+        """Tell who watches how far it is, unless nobody waits any more."""
+        if self.on_step is not None and self.is_wanted:
+            self.on_step(done, total, preview)
 
     def succeed(self, result: Any) -> bool:
         """Hand the result over; false where nobody waits any more."""
