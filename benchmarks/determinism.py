@@ -35,12 +35,16 @@ class Silence:
         """Say nothing."""
 
 
-def requests(count: int) -> list[ImageRequest]:
+def requests(count: int, steps: int | None) -> list[ImageRequest]:
     prompts = read_prompts(examples_folder() / "prompts.txt")
     return [
         ImageRequest.from_call(
             prompts[index % len(prompts)],
-            {"seed": item_seed(BATCH_SEED, index), "identity": f"persona {index % 4}"},
+            {
+                "seed": item_seed(BATCH_SEED, index),
+                "identity": f"persona {index % 4}",
+                "num_inference_steps": steps,
+            },
         )
         for index in range(count)
     ]
@@ -77,8 +81,8 @@ def compare(reference: Sequence[bytes], files: Sequence[bytes]) -> dict[str, flo
     }
 
 
-def measure(count: int) -> report.Report:
-    asked = requests(count)
+def measure(count: int, steps: int | None) -> report.Report:
+    asked = requests(count, steps)
     engine = engine_of(1)
     alone = make(engine, asked, 1)
     ways = {
@@ -126,8 +130,10 @@ def main() -> None:
     parser.add_argument(
         "--pictures", type=report.positive, default=PICTURES, help="default: %(default)s"
     )
+    parser.add_argument("--steps", type=report.positive, help="default: the model's own")
     options = parser.parse_args()
-    report.show("determinism", measure(options.pictures), as_json=options.json)
+    found = measure(options.pictures, options.steps)
+    report.show("determinism", found, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,6 +44,15 @@ MIB = 1 << 20
 JOB = ("prompt", "width", "height", "num_inference_steps", "guidance_scale", "seed")
 """What a bare loop is told of a picture: these entries of its receipt."""
 
+WAYS = {1: ("gator_1_slot", "bare_1_process"), 2: ("gator_2_slots", "bare_2_processes")}
+"""Gator's and the bare loop's, by their number of processes."""
+
+RATIOS = {
+    "two_slots_to_two_bare": ("gator_2_slots", "bare_2_processes"),
+    "one_slot_to_one_bare": ("gator_1_slot", "bare_1_process"),
+    "two_slots_to_one_slot": ("gator_2_slots", "gator_1_slot"),
+    "two_bare_to_one_bare": ("bare_2_processes", "bare_1_process"),
+}
 PEERS = {
     "accelerate": "accelerate's split_between_processes",
     "ray": "a Ray actor pool",
@@ -61,7 +70,7 @@ class Made(NamedTuple):
 class Slots:
     """Gator with so many CPU slots."""
 
-    def __init__(self, slots: int, prompts: Sequence[str]) -> None:
+    def __init__(self, slots: int, prompts: Sequence[str], steps: int | None) -> None:
         persona = read_personas(examples_folder() / "personas")[0]
         self._slots = slots
         self._prompts = list(prompts)
@@ -69,6 +78,7 @@ class Slots:
             "seed": BATCH_SEED,
             "appearance": persona.appearance,
             "identity": persona.name,
+            "num_inference_steps": steps,
         }
         settings = load_settings(
             devices=f"cpu:{slots}",
@@ -206,32 +216,34 @@ def pin(pids: Sequence[int]) -> None:
 
 @contextmanager
 def opened(
-    prompts: Sequence[str], *, with_tools: bool
-) -> Iterator[tuple[Slots, Slots, dict[str, list[Loop]]]]:
+    prompts: Sequence[str], steps: int | None, most: int, *, with_tools: bool
+) -> Iterator[tuple[list[Slots], dict[str, list[Loop]]]]:
     """Start everybody; the peers load while Gator's workers warm up."""
     with ExitStack() as stack:
-        loops = {"bare": [Loop("bare_loop.py"), Loop("bare_loop.py")]}
+        loops = {"bare": [Loop("bare_loop.py") for _ in range(most)]}
         if with_tools:
             loops |= {"accelerate": ranks(), "threads": [Loop("thread_loop.py")]}
         if with_tools and importlib.util.find_spec("ray"):
             loops["ray"] = [Loop("ray_pool.py")]
-        slots = (Slots(1, prompts), Slots(2, prompts))
+        slots = [Slots(number + 1, prompts, steps) for number in range(most)]
         for one in (*itertools.chain(*loops.values()), *slots):
             stack.callback(one.close)
-        yield *slots, loops
+        yield slots, loops
 
 
-def measure(images: int, rounds: int, *, with_tools: bool = True) -> report.Report:
-    """Warm up, go the rounds, compare."""
+def measure(
+    images: int, steps: int | None, rounds: int, *, most: int, with_tools: bool
+) -> report.Report:
+    """Warm up, go the rounds, compare; with one slot and one process, or with two as well."""
     if not portrait_loaded():
         return report.Report(
             skipped="the portrait model needs the extra `local` (torch, diffusers)"
         )
     written = read_prompts(examples_folder() / "prompts.txt")
     prompts = [written[index % len(written)] for index in range(images)]
-    with opened(prompts, with_tools=with_tools) as (one, two, loops):
-        one.warm_up()
-        jobs = [{name: receipt[name] for name in JOB} for receipt in two.warm_up()]
+    with opened(prompts, steps, most, with_tools=with_tools) as (slots, loops):
+        receipts = [one.warm_up() for one in slots][-1]
+        jobs = [{name: receipt[name] for name in JOB} for receipt in receipts]
         for process in itertools.chain(*loops.values()):
             process.answer()
         bare = loops.pop("bare")
@@ -239,31 +251,37 @@ def measure(images: int, rounds: int, *, with_tools: bool = True) -> report.Repo
         for peers in loops.values():
             make_together(peers, jobs)
         for pids in (
-            one.pids(),
-            two.pids(),
+            *(one.pids() for one in slots),
             *([p.pid for p in group] for group in (bare, loops.get("accelerate", []))),
         ):
             pin(pids)
-        made = report.interleave(
-            {
-                "gator_1_slot": one.make,
-                "bare_1_process": lambda: make_barely(bare[:1], jobs),
-                "gator_2_slots": two.make,
-                "bare_2_processes": lambda: make_barely(bare, jobs),
-                **{
-                    name: functools.partial(make_together, peers, jobs)
-                    for name, peers in loops.items()
-                },
-            },
-            rounds,
-        )
+        made = report.interleave(ways(slots, bare, loops, jobs), rounds)
         memory = {
             "parent": [psutil.Process().memory_info().rss],
-            "workers of 1 slot": one.resident_bytes(),
-            "workers of 2 slots": two.resident_bytes(),
+            **{
+                f"workers of {number} slot{'s' * (number > 1)}": one.resident_bytes()
+                for number, one in enumerate(slots, 1)
+            },
             "bare processes": [process.resident_bytes() for process in bare],
         }
     return summed_up(made, memory, images)
+
+
+def ways(
+    slots: Sequence[Slots],
+    bare: Sequence[Loop],
+    tools: Mapping[str, Sequence[Loop]],
+    jobs: Sequence[Mapping[str, Any]],
+) -> dict[str, Callable[[], Made]]:
+    """Name every way of making the pictures, in the order of a round."""
+    found: dict[str, Callable[[], Made]] = {}
+    for number, one in enumerate(slots, 1):
+        ours, barely = WAYS[number]
+        found[ours] = one.make
+        found[barely] = functools.partial(make_barely, bare[:number], jobs)
+    return found | {
+        name: functools.partial(make_together, peers, jobs) for name, peers in tools.items()
+    }
 
 
 def portrait_loaded() -> bool:
@@ -276,16 +294,11 @@ def summed_up(
     """Turn seconds, digests and bytes into figures and claims."""
     rates = {way: [images / m.seconds for m in rounds] for way, rounds in made.items()}
     speeds = {way: report.spread(rate) for way, rate in rates.items()}
+    pairs = RATIOS | {f"two_slots_to_{peer}": ("gator_2_slots", peer) for peer in PEERS}
     ratios = {
-        "two_slots_to_two_bare": report.ratio(rates["gator_2_slots"], rates["bare_2_processes"]),
-        "one_slot_to_one_bare": report.ratio(rates["gator_1_slot"], rates["bare_1_process"]),
-        "two_slots_to_one_slot": report.ratio(rates["gator_2_slots"], rates["gator_1_slot"]),
-        "two_bare_to_one_bare": report.ratio(rates["bare_2_processes"], rates["bare_1_process"]),
-        **{
-            f"two_slots_to_{peer}": report.ratio(rates["gator_2_slots"], rates[peer])
-            for peer in PEERS
-            if peer in rates
-        },
+        name: report.ratio(rates[way], rates[other])
+        for name, (way, other) in pairs.items()
+        if way in rates and other in rates
     }
     identical = len({tuple(m.digests) for rounds in made.values() for m in rounds}) == 1
     resident = {who: [round(size / MIB) for size in sizes] for who, sizes in memory.items()}
@@ -302,18 +315,8 @@ def summed_up(
             "parent_without_torch": no_torch,
         },
         claims=[
-            report.at_least(
-                "2 slots / 2 bare processes, images/s",
-                ratios["two_slots_to_two_bare"]["median"],
-                BARE_TARGET,
-            ),
-            report.at_least(
-                "1 slot / 1 bare process, images/s",
-                ratios["one_slot_to_one_bare"]["median"],
-                BARE_TARGET,
-            ),
+            *bare_claims(ratios),
             *peer_claims(ratios),
-            report.Claim("2 slots / 1 slot, images/s", ratios["two_slots_to_one_slot"]["median"]),
             report.holds("every way and round gives the same bytes", identical),
             report.holds("the parent holds no weights (no torch)", no_torch),
             report.Claim("the parent's resident memory, MiB", resident["parent"][0]),
@@ -324,6 +327,22 @@ def summed_up(
             ("resident memory, MiB", ("who", "each"), memory_rows(resident)),
         ],
     )
+
+
+def bare_claims(ratios: Mapping[str, Mapping[str, float]]) -> list[report.Claim]:
+    """Claim to be no slower than bare loops in as many processes; tell what a second slot adds."""
+    found = [
+        report.at_least(claim, ratios[name]["median"], BARE_TARGET)
+        for name, claim in (
+            ("two_slots_to_two_bare", "2 slots / 2 bare processes, images/s"),
+            ("one_slot_to_one_bare", "1 slot / 1 bare process, images/s"),
+        )
+        if name in ratios
+    ]
+    if "two_slots_to_one_slot" in ratios:
+        figure = ratios["two_slots_to_one_slot"]["median"]
+        found.append(report.Claim("2 slots / 1 slot, images/s", figure))
+    return found
 
 
 def peer_claims(ratios: Mapping[str, Mapping[str, float]]) -> list[report.Claim]:
@@ -356,9 +375,19 @@ def several(text: str) -> int:
 def main() -> None:
     parser = report.arguments(__doc__, rounds=3)
     parser.add_argument("--images", type=several, default=24, help="a round; default: %(default)s")
+    parser.add_argument("--steps", type=report.positive, help="default: the model's own")
+    parser.add_argument(
+        "--slots", type=int, choices=(1, 2), default=2, help="at most; default: %(default)s"
+    )
     parser.add_argument("--bare", action="store_true", help="leave other tools out")
     options = parser.parse_args()
-    found = measure(options.images, options.rounds, with_tools=not options.bare)
+    found = measure(
+        options.images,
+        options.steps,
+        options.rounds,
+        most=options.slots,
+        with_tools=not options.bare,
+    )
     report.show("pool_scaling", found, as_json=options.json)
 
 

@@ -24,6 +24,7 @@ BENCHMARKS = (
     "cli_startup",
     "api_startup",
     "captions",
+    "caption_chain",
     "migration",
     "prompt_sets",
 )

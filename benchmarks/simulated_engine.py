@@ -37,6 +37,9 @@ class SimulatedEngine:
         """Return the models that it holds."""
         return tuple(self._loaded)
 
+    def memory(self) -> None:
+        """Return nothing: it works in the processor's memory."""
+
     def render(
         self, requests: Sequence[ImageRequest], card: ModelCard, watch: Watch
     ) -> Sequence[Drawn]:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from backend.captions.packs import Library
 from backend.config import Settings
 from backend.database.engine import Database
 from backend.database.upgrade import upgrade
@@ -21,8 +22,12 @@ from backend.services.batch_runner import BatchRunner
 from backend.services.batch_service import MAX_ITEMS, BatchService
 from backend.services.batch_signals import BatchSignals
 from backend.services.blob_check import BlobCheck
+from backend.services.caption_memory import StoredCaptionMemory
+from backend.services.caption_rewrites import CaptionRewrites
+from backend.services.caption_service import CaptionService
 from backend.services.claimant import claimant_name
 from backend.services.content_generation_service import ContentGenerationService
+from backend.services.content_maker import BatchContentMaker
 from backend.services.content_service import ContentService
 from backend.services.demo import Demo
 from backend.services.export_service import ExportService
@@ -37,6 +42,7 @@ from backend.services.prompt_source import PromptSource
 from backend.services.reproduction import ReproductionService
 from backend.services.spending import CloudSpending, clouds
 from backend.services.subjects import Subjects
+from backend.services.template_service import TemplateService
 from backend.services.version_store import VersionStore
 from backend.storage.blobs import BlobStore, open_blobs
 from backend.storage.home import prepare_home
@@ -63,7 +69,10 @@ class Studio:
     audit: AuditService
     idempotency: IdempotencyKeys
     captions: ContentGenerationService
+    captioning: CaptionService
+    rewrites: CaptionRewrites
     contents: ContentService
+    maker: BatchContentMaker
     reproductions: ReproductionService
     batches: BatchService
     runner: BatchRunner
@@ -73,8 +82,10 @@ class Studio:
     demo: Demo
 
     async def close(self) -> None:
-        """End the runner, then workers, then connections."""
+        """End the runner and the language models, then workers, then connections."""
+        await self.rewrites.stop()
         await self.runner.stop()
+        await self.captions.chain.aclose()
         await self.models.close()
         await self.database.close()
 
@@ -137,7 +148,11 @@ def _build(
     blobs = open_blobs(settings.blobs_url, settings.home / "blobs")
     personas = PersonaService(database, blobs)
     base_images = BaseImageWorkflow(database, blobs, models, self_approval=settings.self_approval)
-    captions = ContentGenerationService(settings)
+    memory = StoredCaptionMemory(database)
+    library = Library.installed(settings.home / "packs")
+    captions = ContentGenerationService(
+        settings, template_service=TemplateService(library), memory=memory
+    )
     signals = BatchSignals()
     batches = BatchService(database, models, signals)
     claimant = claimant_name()
@@ -150,7 +165,8 @@ def _build(
         signals,
     )
     exports = ExportService(database, blobs, base_images, models.cards())
-    contents = ContentService(database, blobs, captions)
+    contents = ContentService(database, blobs)
+    captions.maker = maker = BatchContentMaker(database, batches, runner)
     subjects = Subjects(database, models)
     return Studio(
         settings=settings,
@@ -168,7 +184,10 @@ def _build(
         audit=AuditService(database),
         idempotency=IdempotencyKeys(database),
         captions=captions,
+        captioning=CaptionService(database, captions, memory),
+        rewrites=CaptionRewrites(database, captions, settings.caption_rewrite),
         contents=contents,
+        maker=maker,
         reproductions=ReproductionService(contents, blobs, models),
         batches=batches,
         runner=runner,

@@ -8,6 +8,7 @@ so does a `GATOR_` name that no setting has, since a misspelt setting is a setti
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import sys
@@ -15,11 +16,19 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from backend.endpoints import (
+    FIRST_RUNG,
+    LONGEST_WAIT_S,
+    RungSettings,
+    explain_rungs,
+    http_url,
+    mask_password,
+    shown,
+)
 from backend.errors import ConfigurationError
 
 PREFIX = "GATOR_"
@@ -31,6 +40,7 @@ _BLOB_STORES = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s?#]*)?|fi
 _DATABASES = ("sqlite+aiosqlite", "postgresql+psycopg")
 
 CommaSeparated = NoDecode
+JsonList = NoDecode
 
 
 class Settings(BaseSettings):
@@ -126,8 +136,39 @@ class Settings(BaseSettings):
         None, description="an OpenAI-compatible chat endpoint, http(s)://host/v1"
     )
     llm_api_key: SecretStr | None = Field(None, description="the key of that endpoint")
-    llm_model: str | None = Field(None, description="the language model's name at that endpoint")
-    llm_timeout_s: float = Field(8, gt=0, description="seconds a caption may take, above 0")
+    llm_model: str | None = Field(
+        None,
+        validate_default=True,
+        description="the language model's name at GATOR_LLM_BASE_URL; the two go together",
+    )
+    llm_rungs: Annotated[tuple[RungSettings, ...], JsonList] = Field(
+        (),
+        description="a JSON list of endpoints in the order they are asked, after "
+        'GATOR_LLM_BASE_URL: [{"name": "cloud", "base_url": "https://host/v1", "model": "m", '
+        '"api_key": "k", "first_token_s": 8, "stall_s": 10, "timeout_s": 120}], each with a name '
+        "of its own; what follows the model may be left out",
+    )
+    llm_first_token_s: float | None = Field(
+        None,
+        gt=0,
+        le=LONGEST_WAIT_S,
+        description="seconds until a language model's first word, above 0, at most 3600; where it "
+        "is not set, 60 at this machine and private addresses, 8 elsewhere",
+    )
+    llm_stall_s: float = Field(
+        10, gt=0, le=LONGEST_WAIT_S, description="seconds between words, above 0, at most 3600"
+    )
+    llm_timeout_s: float = Field(
+        120,
+        gt=0,
+        le=LONGEST_WAIT_S,
+        description="seconds one endpoint may take over a caption in all, above 0, at most 3600",
+    )
+    caption_rewrite: Literal["off", "auto"] = Field(
+        "off",
+        description="off or auto: does the server have captions rewritten that the templates wrote "
+        "because no language model answered, once one does?",
+    )
     self_approval: Literal["auto", "yes", "no"] = Field(
         "auto",
         description="yes, no or auto: may who seeded a base image approve it too? auto lets the "
@@ -177,8 +218,33 @@ class Settings(BaseSettings):
     @field_validator("cloud_base_url", "llm_base_url")
     @classmethod
     def _http(cls, value: str | None) -> str | None:
-        if value is not None and not re.match(r"https?://[^/\s]+", value):
-            raise ValueError("not an http(s) URL")
+        return value and http_url(value)
+
+    @field_validator("llm_model")
+    @classmethod
+    def _model_and_endpoint(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if "llm_base_url" in info.data and bool(value) != bool(info.data["llm_base_url"]):
+            raise ValueError("one of the two is missing")
+        return value
+
+    @field_validator("llm_rungs", mode="before")
+    @classmethod
+    def _json_list(cls, value: Any) -> Any:
+        rungs = json.loads(value) if isinstance(value, str) else value
+        if not isinstance(rungs, list | tuple):
+            raise ValueError("not a list")
+        return rungs
+
+    @field_validator("llm_rungs")
+    @classmethod
+    def _each_named_once(
+        cls, value: tuple[RungSettings, ...], info: ValidationInfo
+    ) -> tuple[RungSettings, ...]:
+        names = [rung.name for rung in value]
+        if info.data.get("llm_base_url"):
+            names.append(FIRST_RUNG)
+        if len(set(names)) < len(names):
+            raise ValueError("a name stands twice")
         return value
 
     @property
@@ -190,11 +256,35 @@ class Settings(BaseSettings):
 
     def public(self) -> dict[str, Any]:
         """Return every effective value as JSON-ready data, secrets and passwords masked."""
-        shown = self.model_dump(mode="json")
-        shown["database_url"] = _mask_password(self.effective_database_url)
+        values = self.model_dump(mode="json")
+        values["database_url"] = mask_password(self.effective_database_url)
         for name in ("cloud_base_url", "llm_base_url"):
-            shown[name] = shown[name] and _mask_password(shown[name])
-        return shown
+            values[name] = values[name] and mask_password(values[name])
+        for rung in values["llm_rungs"]:
+            rung["base_url"] = mask_password(rung["base_url"])
+        return values
+
+    def caption_rungs(self) -> tuple[RungSettings, ...]:
+        """Return the chat endpoints in the order they are asked, the common limits filled in."""
+        first: tuple[RungSettings, ...] = ()
+        if self.llm_base_url and self.llm_model:
+            first = (
+                RungSettings(
+                    name=FIRST_RUNG,
+                    base_url=self.llm_base_url,
+                    model=self.llm_model,
+                    api_key=self.llm_api_key,
+                ),
+            )
+        common = {
+            "first_token_s": self.llm_first_token_s,
+            "stall_s": self.llm_stall_s,
+            "timeout_s": self.llm_timeout_s,
+        }
+        return tuple(
+            rung.model_copy(update={n: v for n, v in common.items() if getattr(rung, n) is None})
+            for rung in (*first, *self.llm_rungs)
+        )
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -215,9 +305,11 @@ def load_settings(**overrides: Any) -> Settings:
 
 def _explain(error: dict[str, Any]) -> str:
     name = str(error["loc"][0])
-    accepted = Settings.model_fields[name].description
-    given = "a secret" if "key" in name else repr(error["input"])
-    return f"{PREFIX}{name.upper()}={given} cannot be used. Accepted: {accepted}."
+    accepted = str(Settings.model_fields[name].description)
+    setting = PREFIX + name.upper()
+    if name == "llm_rungs":
+        return explain_rungs(setting, accepted, error)
+    return f"{setting}={shown(name, error['input'])} cannot be used. Accepted: {accepted}."
 
 
 def _refuse_unknown_names() -> None:
@@ -230,15 +322,6 @@ def _refuse_unknown_names() -> None:
                 f"{name} is not a setting of Gator.{hint} `gator config` lists them all.",
                 {"settings": [name]},
             )
-
-
-def _mask_password(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    user = f"{parts.username}:" if parts.username else ":"
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{user}**********@{host}"))
 
 
 def child_environment(changes: Mapping[str, str]) -> dict[str, str]:

@@ -49,6 +49,12 @@ def configure_logs(level: str = "INFO", *, as_json: bool = False) -> None:
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """Return the logger of a module."""
-    logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
+    """Return the logger of a module.
+
+    Where nobody called `configure_logs`, as in a script that imports a service, the standard
+    library decides what is shown: warnings, on stderr.
+    """
+    logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+        logging.getLogger(name), wrapper_class=structlog.stdlib.BoundLogger
+    )
     return logger

@@ -41,6 +41,9 @@ def test_a_batch_is_written_down_shown_paused_and_cancelled_without_a_server(cli
         (2, "two", 64),
     ]
     assert cli.json("batch", "pause", batch)["state"] == "paused"
+    run = cli.run("batch", "run", batch)
+    assert run.returncode == 1
+    assert f"`gator batch resume {batch}`" in run.stderr
     again = cli.run("batch", "pause", batch)
     assert again.returncode == 1
     assert "it is paused" in again.stderr
@@ -58,6 +61,18 @@ def test_a_batch_is_written_down_shown_paused_and_cancelled_without_a_server(cli
     table = cli.run("batch", "list").stdout
     assert batch in table
     assert "cancelled" in table
+
+
+def test_bare_prompts_are_drawn_without_a_server(cli: Cli, tmp_path: Path) -> None:
+    written = cli.run("batch", "create", "one", " ", "two", *QUICK, "--json")
+    batch = json.loads(written.stdout)["id"]
+    assert f"`gator batch run {batch}`" in written.stderr
+    ended = cli.json("batch", "run", batch, "--output", str(tmp_path / "pictures"))
+    assert (ended["state"], ended["counts"]["done"], ended["counts"]["failed"]) == ("done", 2, 1)
+    assert [path.name[:5] for path in sorted((tmp_path / "pictures").iterdir())] == [
+        "0000-",
+        "0002-",
+    ]
 
 
 def test_prompts_come_from_a_template_or_a_file(cli: Cli, tmp_path: Path) -> None:
@@ -144,6 +159,7 @@ def test_watching_is_let_go_of_and_the_batch_goes_on(cli: Cli) -> None:
     watching.send_signal(signal.SIGINT)
     _, err = watching.communicate(timeout=20)
     assert watching.returncode == 130, err
+    assert f"`gator batch run {made['id']}` draws it" in err
     assert "Traceback" not in err
     assert state(cli, made["id"])["state"] == "queued"
 

@@ -38,7 +38,6 @@ LIMITS = {
     "GATOR_STEP_TIMEOUT_S": "2",
     "GATOR_LOAD_TIMEOUT_S": "2",
     "GATOR_ENCODE_TIMEOUT_S": "2",
-    "GATOR_DEVICES": "cpu:2",
 }
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit and /proc")
 
@@ -48,6 +47,7 @@ class Studio:
     """A server on one home folder, started as often as it is killed."""
 
     home: Path
+    devices: str = "cpu:2"
     process: subprocess.Popen[bytes] | None = None
     client: httpx2.Client = field(default_factory=httpx2.Client)
     stopped: list[psutil.Process] = field(default_factory=list)
@@ -56,7 +56,9 @@ class Studio:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        environment = child_environment({**LIMITS, "GATOR_HOME": str(self.home)})
+        environment = child_environment(
+            {**LIMITS, "GATOR_HOME": str(self.home), "GATOR_DEVICES": self.devices}
+        )
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.fixtures.chaos_server", str(port)],
             cwd=ROOT,

@@ -37,8 +37,12 @@ async def test_equal_seeds_give_equal_bytes_on_one_card(cards: int) -> None:
     assert [r["image_data"] for r in first] == [r["image_data"] for r in again]
 
 
-def test_the_driver_tells_how_full_every_card_is(cards: int) -> None:
+async def test_somebody_tells_how_full_every_card_is_once_it_has_drawn(cards: int) -> None:
     devices = resolve_devices("cuda")
-    found = read_cards(devices)
+    async with AIModelManager(load_settings(devices="cuda")) as manager:
+        await manager.generate_images_batch(["smiling"] * (4 * cards), seed=1)
+        seen = manager.snapshot()
+    assert all(one.memory and 0 < one.memory.used_bytes <= one.memory.total_bytes for one in seen)
+    found = read_cards(devices, seen)
     assert set(found) == {device.name for device in devices}
-    assert all(0 <= card.used_bytes <= card.total_bytes for card in found.values())
+    assert all(0 < card.used_bytes <= card.total_bytes for card in found.values())

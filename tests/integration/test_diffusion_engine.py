@@ -15,8 +15,9 @@ from PIL import Image
 from backend.errors import ContentRejected, InvalidRequest, ModelLoadFailed, UnsupportedTask
 from backend.imaging.builtin.cards import cards
 from backend.imaging.catalog import discover
+from backend.imaging.checks import FORMATS
 from backend.imaging.diffusion.engine import DiffusionEngine, build
-from backend.imaging.types import FORMATS, EngineContext, ImageRequest, ModelCard
+from backend.imaging.types import EngineContext, ImageRequest, ModelCard
 from tests.fixtures import tiny_models
 from tests.fixtures.rendering import SilentWatch, rendered
 

@@ -67,6 +67,26 @@ async def test_each_device_is_one_warm_process_of_its_own(pool: DevicePool) -> N
     assert set(workers(pool).values()) == set(pids)
 
 
+async def test_a_worker_tells_how_full_its_device_is_while_it_draws_and_afterwards(
+    pool: DevicePool,
+) -> None:
+    def used() -> list[int | None]:
+        return [seat.memory and seat.memory.used_bytes for seat in pool.snapshot()]
+
+    drawing = asyncio.create_task(draw(pool, "steps:8", 0))
+    ends = time.monotonic() + 10
+    while used() != [1, None]:
+        assert time.monotonic() < ends
+        await asyncio.sleep(0.01)
+    assert pool.snapshot()[0].state == "rendering"
+    await drawing
+    await draw(pool, "ok", 0)
+    assert used() == [2, None]
+    with pytest.raises(DeviceLost):
+        await draw(pool, "die", 0)
+    assert used() == [None, None]
+
+
 async def test_a_dry_device_takes_work_from_a_busy_one_and_says_so(pool: DevicePool) -> None:
     await asyncio.gather(draw(pool, "warm", 0), draw(pool, "warm", 1))
     images = await asyncio.gather(*(draw(pool, "sleep:0.2", 0, seed=i) for i in range(8)))

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from backend.errors import InvalidRequest
 from backend.imaging.builtin.adapter import adapt
-from backend.imaging.types import PROMPT_LIMIT, SEED_LIMIT, ImageRequest
+from backend.imaging.checks import PROMPT_LIMIT, SEED_LIMIT
+from backend.imaging.types import ImageRequest
 from backend.models.persona import PersonaCreate
 from backend.services.persona_service import parse_persona
 

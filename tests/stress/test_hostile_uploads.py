@@ -59,7 +59,7 @@ def worst(count: int) -> dict[str, Any]:
 @pytest.mark.timeout(3_600)
 def test_hostile_uploads_do_no_harm(rounds: Any) -> None:
     """In a process of its own, so that its memory is its own."""
-    count = rounds(300, 10_000)
+    count = rounds(150, 10_000)
     done = subprocess.run(
         [sys.executable, "-W", "error", __file__, str(count)],
         capture_output=True,

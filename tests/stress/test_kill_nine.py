@@ -132,7 +132,7 @@ async def check_and_mend(home: Path) -> BlobReport:
 def test_a_killed_server_leaves_nothing_half_done(
     tmp_path: Path, rounds: Any, record_property: Any
 ) -> None:
-    kills = rounds(6, 200)
+    kills = rounds(3, 200)
     chance = random.Random(SEED)
     home, known, left = tmp_path / "home", Known(), 0
     for turn in range(kills + 1):

@@ -24,6 +24,10 @@ SHAPE = Shape("model", "plain", 256, 256)
 GIB = 1 << 30
 
 
+def test_a_processor_has_no_memory_of_its_own_to_tell_of() -> None:
+    assert DeviceMemory("cpu").reading() is None
+
+
 def test_what_failed_is_refused_until_more_is_free() -> None:
     book = MemoryBook()
     book.failed(SHAPE, Relief.NONE, 4, 8 * GIB)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -48,3 +50,14 @@ def test_logs_for_people_show_no_local_variables(capsys: pytest.CaptureFixture[s
     err = capsys.readouterr().err
     assert err.count("RuntimeError: boom") == 2
     assert "hunter2" not in err
+
+
+def test_without_a_configuration_nothing_is_written_among_a_programs_output() -> None:
+    code = (
+        "from backend.logs import get_logger; log = get_logger('x');"
+        "log.info('quiet'); log.warning('loud', device='cpu:0')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert "quiet" not in done.stderr
+    assert "loud" in done.stderr

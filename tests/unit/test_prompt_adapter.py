@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from backend.imaging.builtin.adapter import adapt, draw
 from backend.imaging.builtin.reading import read
 from backend.imaging.builtin.vocabulary import vocabulary
-from backend.imaging.types import PROMPT_LIMIT, AdaptedPrompt, ImageRequest
+from backend.imaging.checks import PROMPT_LIMIT
+from backend.imaging.types import AdaptedPrompt, ImageRequest
 
 IDENTITY = ("hair", "front", "rear", "skin", "beard", "glasses")
 

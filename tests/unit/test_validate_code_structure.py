@@ -139,8 +139,8 @@ def test_a_tree_with_several_faults_names_each_and_exits_1(tree: Path) -> None:
         ),
         (
             TEMPLATES,
-            "class TemplateService:",
-            "class TemplateService:\n    def __init__(self, packs, *, seed): ...",
+            "def __init__(self, library: Library | None = None)",
+            "def __init__(self, packs, *, seed)",
             "TemplateService() needs packs, a keyword",
         ),
         (CONTENT, "content_rating=request", "rating=request", "does more, or other, than"),

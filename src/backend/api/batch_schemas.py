@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from backend.api.caption_schemas import CaptionTerms
 from backend.api.schemas import (
     AnyText,
     Guidance,
@@ -17,7 +18,7 @@ from backend.api.schemas import (
     Side,
     Steps,
 )
-from backend.imaging.types import SIDE_LIMIT
+from backend.imaging.checks import SIDE_LIMIT
 from backend.models.batch import BatchState, ItemState
 from backend.services.batch_service import MAX_ITEMS
 from backend.services.prompt_sets import TEXT_LIMIT
@@ -112,6 +113,9 @@ class BatchCreate(BatchOptions):
         description="How many prompts are drawn from the template by chance, by the batch's seed; "
         "all there are if left out.",
     )
+    caption: CaptionTerms | None = Field(
+        None, description="What the captions are asked for: platforms, facts, language, …"
+    )
 
 
 class BatchQuery(BatchOptions):
@@ -132,6 +136,7 @@ class BatchSummary(BaseModel):
     seed: int
     options: dict[str, Any]
     captions: bool
+    caption_terms: dict[str, Any] | None = Field(description="What its captions are asked for.")
     priority: int
     weight: int
     allow_cloud: bool

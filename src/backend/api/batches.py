@@ -34,7 +34,7 @@ from backend.api.problems import problems
 from backend.api.schemas import Listing, Page
 from backend.bootstrap import Studio
 from backend.errors import Conflict, Forbidden, NotFound
-from backend.imaging.types import SEED_LIMIT
+from backend.imaging.checks import SEED_LIMIT
 from backend.models import account
 from backend.models.batch import ItemState
 from backend.services.batch_service import MAX_ITEMS, BatchSummaryView
@@ -212,8 +212,10 @@ async def _written(
     persona = wanted.persona_id and await require_persona(studio, wanted.persona_id)
     seed = secrets.randbelow(SEED_LIMIT) if wanted.seed is None else wanted.seed
     prompts: Iterable[str] = body.prompts or ()
+    terms = None
     if isinstance(wanted, BatchCreate):
         prompts = wanted.prompts or ()
+        terms = wanted.caption.checked_terms() if wanted.caption else None
         if wanted.template is not None:
             prompts = studio.prompts.expand(wanted.template, sample=wanted.sample, seed=seed)
     cap = wanted.cloud_cap_usd
@@ -225,6 +227,7 @@ async def _written(
         seeds=wanted.seeds,
         sizes=wanted.sides(),
         captions=wanted.captions,
+        caption_terms=terms,
         priority=wanted.priority,
         weight=wanted.weight,
         allow_cloud=wanted.allow_cloud,

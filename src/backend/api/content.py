@@ -1,4 +1,4 @@
-"""Routes of finished content and of captions."""
+"""Routes of finished content."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from backend.api.dependencies import (
     Offset,
     OpenStudio,
     PersonaFilter,
-    require_persona,
 )
 from backend.api.images import IMAGE_RESPONSES, image_response
 from backend.api.problems import problems
-from backend.api.schemas import CaptionCreate, CaptionResponse, CaptionsResponse, Page
+from backend.api.schemas import Page
 from backend.errors import NotFound
 from backend.models.content import ContentResponse
-from backend.services.content_service import caption_detail
 
 router = APIRouter(tags=["content"])
 
@@ -52,27 +50,3 @@ async def get_content_image(
     """Return the bytes of a picture."""
     content, data = await studio.contents.image(content_id)
     return image_response(request, data=data, mime=content.mime, sha256=content.sha256)
-
-
-@router.post(
-    "/captions",
-    summary="Write captions in a persona's voice",
-    responses=problems(NotFound, has_body=True),
-)
-async def create_captions(wanted: CaptionCreate, studio: OpenStudio) -> CaptionsResponse:
-    """Write captions, by the language model where one answers, else by the template engine.
-
-    None repeats another or one of the persona's recent ones. They are not kept.
-    """
-    written = await studio.contents.captions_for(
-        await require_persona(studio, wanted.persona_id),
-        wanted.prompt,
-        seed=wanted.seed,
-        count=wanted.count,
-    )
-    return CaptionsResponse(
-        captions=[
-            CaptionResponse.model_validate({"text": one.text, **caption_detail(one)})
-            for one in written
-        ]
-    )

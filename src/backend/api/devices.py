@@ -70,7 +70,8 @@ class DeviceResponse(BaseModel):
     worker_pid: int | None
     worker_peak_rss_bytes: int | None = Field(description="The most main memory it held.")
     memory_used_bytes: int | None = Field(
-        description="Of the card, by every process, as its driver tells; `null` where it does not."
+        description="Of the card, by every process, as its driver or its worker tells; `null` "
+        "where neither does."
     )
     memory_total_bytes: int | None
 
@@ -79,7 +80,7 @@ class DeviceResponse(BaseModel):
 async def list_devices(studio: OpenStudio) -> Listing[DeviceResponse]:
     """Return the devices that images are made on, and what each one does now."""
     devices = await count_devices(studio)
-    cards = await asyncio.to_thread(read_cards, devices)
+    cards = await asyncio.to_thread(read_cards, devices, studio.models.snapshot())
     return Listing(
         items=[_response(one, _seen(studio, one.name), cards.get(one.name)) for one in devices]
     )

@@ -3,7 +3,8 @@
 Each event's id is its number within the batch; a client that reconnects sends the last one it saw
 as `Last-Event-ID`, as browsers do by themselves. The framework sends a comment every 15 s, so that
 no proxy takes the connection for dead. Streams end with their batch, or when the server begins to
-stop: a server that waits for its connections would otherwise wait for the batch.
+stop: a server that waits for its connections would otherwise wait for the batch. A browser takes
+every end for a cut and connects again; one that has heard how the batch ended is told to stop.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import signal
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from types import FrameType
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Header, HTTPException, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from backend.api.dependencies import Identifier, OpenStudio
 from backend.api.problems import problems
 from backend.errors import NotFound
+from backend.models.batch import ENDED
 
 T = TypeVar("T")
 
@@ -39,10 +42,21 @@ LastEventId = Annotated[
 ]
 
 
-async def _batch_there(batch_id: Identifier, studio: OpenStudio) -> str:
-    """Refuse a batch that is not there while there still is a status to give."""
-    await studio.batches.summary(batch_id)
-    return batch_id
+class _From(NamedTuple):
+    """Which batch is followed, and from which event on."""
+
+    batch_id: str
+    event: int
+
+
+async def _something_to_tell(
+    batch_id: Identifier, studio: OpenStudio, last_event_id: LastEventId = 0
+) -> _From:
+    """Refuse, while there still is a status to give, where there is or will be nothing to tell."""
+    batch = (await studio.batches.summary(batch_id)).batch
+    if batch.state in ENDED and batch.event_seq <= last_event_id:
+        raise HTTPException(HTTPStatus.NO_CONTENT)
+    return _From(batch_id, last_event_id)
 
 
 @router.get(
@@ -51,17 +65,17 @@ async def _batch_there(batch_id: Identifier, studio: OpenStudio) -> str:
     response_class=EventSourceResponse,
     response_description="`item` when an item changes, `state` when the batch does, `end` once it "
     "is over. An event's `data` is JSON, its `id` what `Last-Event-ID` takes.",
-    responses=problems(NotFound),
+    responses={
+        204: {"description": "The batch is over, and that was seen: there is nothing to follow."},
+        **problems(NotFound),
+    },
 )
 async def follow_batch(
-    batch_id: Annotated[str, Depends(_batch_there)],
-    studio: OpenStudio,
-    request: Request,
-    last_event_id: LastEventId = 0,
+    start: Annotated[_From, Depends(_something_to_tell)], studio: OpenStudio, request: Request
 ) -> AsyncIterator[ServerSentEvent]:
     """Send what happens to a batch as it happens, from an event on that was seen before."""
     stopping: asyncio.Event = request.app.state.stopping
-    async for event in _until(stopping, studio.batches.events(batch_id, last_event_id)):
+    async for event in _until(stopping, studio.batches.events(*start)):
         yield ServerSentEvent(id=str(event.seq), event=event.kind, data=dict(event.data))
 
 

@@ -183,11 +183,12 @@ async def _now(studio: Studio) -> _Now:
     except ConfigurationError:  # a card that is gone; the others' figures are still wanted
         devices = ()
     figures = await studio.figures.read()
+    seen = studio.models.snapshot()
     return _Now(
         items={state.value: n for state, n in figures.items.items()},
         waiting=figures.waiting,
-        devices=studio.models.snapshot(),
-        cards=await asyncio.to_thread(read_cards, devices),
+        devices=seen,
+        cards=await asyncio.to_thread(read_cards, devices, seen),
     )
 
 

@@ -129,11 +129,16 @@ async def _on_invalid(request: Request, exc: Exception) -> Response:
 
 
 async def _on_http_error(request: Request, exc: Exception) -> Response:
-    """Answer what the framework refuses by itself: no route, no such method, no readable body."""
+    """Answer what the framework refuses by itself: no route, no such method, no readable body.
+
+    What a route leaves without an answer, as there is nothing to say, is no error.
+    """
     status = exc.status_code if isinstance(exc, HTTPException) else 500
     headers = exc.headers if isinstance(exc, HTTPException) else None
     path = request.url.path
     error: GatorError
+    if status == HTTPStatus.NO_CONTENT:
+        return Response(status_code=status)
     if status == HTTPStatus.NOT_FOUND:
         error = NotFound(f"there is nothing at {path}.")
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:

@@ -1,4 +1,4 @@
-"""The batch runner's life in the application."""
+"""The life of what goes on in the background of the application."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ __all__ = ["BatchRunner", "running"]
 
 @asynccontextmanager
 async def running(studio: Studio) -> AsyncIterator[BatchRunner]:
-    """Run the studio's batches, while the block lasts."""
+    """Run the studio's batches, and rewrite drafts of captions, while the block lasts."""
     await studio.runner.start()
+    await studio.rewrites.start()
     try:
         yield studio.runner
     finally:
+        await studio.rewrites.stop()
         await studio.runner.stop()

@@ -13,7 +13,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from backend.imaging.types import PROMPT_LIMIT, SEED_LIMIT, SIDE_LIMIT
+from backend.imaging.checks import PROMPT_LIMIT, SEED_LIMIT, SIDE_LIMIT
 from backend.models.base_image import MAX_CANDIDATES, ConsentCreate
 from backend.models.persona import CleanText, Words
 
@@ -151,42 +151,6 @@ class Reason(RequestBody):
     """Why it is done; the audit log keeps it."""
 
     reason: Words = Field(examples=["the hair is too dark"])
-
-
-class CaptionCreate(RequestBody):
-    """Captions to be written in a persona's voice."""
-
-    persona_id: str = Field(examples=["0b8f4c8e-6a1d-4a39-9c55-0a7d7c1f6a11"])
-    prompt: Prompt = Field(examples=["a morning in the studio"])
-    seed: Seed | None = Field(None, description="Equal seeds give equal captions.")
-    count: int = Field(1, ge=1, le=20)
-
-
-class CaptionFinding(BaseModel):
-    """What the gate said about a caption."""
-
-    code: str
-    detail: str
-
-
-class CaptionResponse(BaseModel):
-    """A caption and how it came to be."""
-
-    text: str
-    origin: str = Field(description="Who wrote it: `llm` or `template`.")
-    model: str | None
-    seed: int
-    style: str
-    degraded_reason: str | None = Field(
-        description="Why a configured language model did not write it."
-    )
-    findings: list[CaptionFinding]
-
-
-class CaptionsResponse(BaseModel):
-    """Captions, in the order they were written."""
-
-    captions: list[CaptionResponse]
 
 
 class ModelResponse(BaseModel):

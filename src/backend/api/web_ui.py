@@ -25,7 +25,8 @@ from backend.api.web_ui_schemas import (
 )
 from backend.bootstrap import Studio
 from backend.errors import ModelNotAvailable
-from backend.imaging.types import SEED_LIMIT, ImageRequest, ModelCard
+from backend.imaging.checks import SEED_LIMIT
+from backend.imaging.types import ImageRequest, ModelCard
 from backend.services.interactive import MadePicture, PictureOrder, Plan, fresh_seed
 from backend.services.subjects import Listed
 

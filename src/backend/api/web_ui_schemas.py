@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, TypeAdapter, field_validator, model_validator
 
 from backend.api.schemas import Guidance, ModelName, Prompt, RequestBody, Side, Steps
-from backend.imaging.types import PROMPT_LIMIT, SEED_LIMIT
+from backend.imaging.checks import PROMPT_LIMIT, SEED_LIMIT
 from backend.models.persona import CleanText
 from backend.services.interactive import MAX_PICTURES
 

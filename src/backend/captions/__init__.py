@@ -8,9 +8,12 @@ and a dead model endpoint that holds everything up.
 
 Here the grammar is data and its sentences are whole, so nothing is spliced; user values are
 opaque leaves; a topic is typed before a sentence takes it; what was said lately is passed over; a
-seed gives the same caption anywhere; an endpoint has one deadline and a breaker; and whoever wrote
-a caption, it passes one gate.
+seed gives the same caption anywhere; a dead endpoint costs one short deadline and then nothing; and
+whoever wrote a caption, it passes one gate. docs/captions.md and decision 9 say more.
 
-Layers: `words`, `claims` → `voice`, `topic`, `memory` → `scoring`, `steering`, `platforms` →
-`grammar` → `composer`; `gate` judges, `llm` asks. Knows no table and no route.
+Layers: `words`, `markup`, `claims`, `lengths` → `appearance`, `phrases` → `voice`, `topic`,
+`platforms` → `scoring`, `steering`, `brief`, `memory` → `grammar` → `packs` → `drafts` →
+`composer`; beside them `gate` with `language`, `answers`, `watchlist` judges, `chat`, `endpoint`,
+`recovery`, `llm`, `chain` ask, and `lint`, `grammar_check`, `golden`, `health` look after packs.
+Knows no table and no route.
 """

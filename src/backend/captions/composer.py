@@ -1,49 +1,33 @@
-"""From a voice, a topic and a seed to a caption.
+"""From a brief to a caption: of several drafts, the one least like what was said lately.
 
-Invariants: equal arguments give equal text in any process. Every caption shows its style in
-words, names a theme, is longer than 50 characters, fits its platform and passes the claims rule; of
-several drafts one is taken that is unlike what was said lately.
+Invariants: equal arguments give equal text in any process. Every caption shows its style in words,
+names a theme, stays on its topic, is longer than 50 characters and fits its platform.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from backend.captions.claims import CLAIM
-from backend.captions.grammar import (
-    FLAGS,
-    TAGS,
-    Pack,
-    Part,
-    Plan,
-    draw,
-    fill,
-    join,
-    load_pack,
-    sub_random,
-)
-from backend.captions.memory import Memory
-from backend.captions.platforms import ANY, Platform, hashtag
-from backend.captions.scoring import modifiers_of, score_voice
-from backend.captions.steering import HANDSHAKE, customize, keywords_of, select_weighted
-from backend.captions.topic import Topic, read_topic
-from backend.captions.voice import Voice
+from backend.captions.brief import Brief
+from backend.captions.drafts import Desk, Draft, desk_for, template_desk
+from backend.captions.memory import Memory, Said
+from backend.captions.packs import Library
+from backend.captions.platforms import ANY, Platform
+from backend.captions.seeds import digest, mix, salt
 from backend.captions.words import content_stems
 
-SHORTEST = 51
-_DRAFTS = 5
-_ROUNDS = 3
-_LIKE = 0.3
+DRAFTS = 8
+"""How many drafts the best is taken of."""
+
+ROUNDS = 3
+"""How often the drafts are drawn anew where none is both new and sound."""
+
+_ECHO = 0.02
 _TEMPLATES = 4
-_CONTEXT_EVERY = 3
-_DROPPED_FIRST = (TAGS, "tone", "depth", "close")
-CONTEXTS = {
-    "professional": " (staying true to my professional image)",
-    "creative": " (expressing my creative side)",
-    "casual": " (keeping it authentic and real)",
-    "tech": " (maintaining my tech-forward presence)",
-}
+_NOTHING_SAID = Memory()
+_DRAFT = salt("draft")
+SHIPPED = Library()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,168 +41,165 @@ class Caption:
     scores: Mapping[str, int]
     theme: str
     topic: str
+    plan: str
     fragments: tuple[str, ...]
+    locale: str = "en"
+
+    @property
+    def said(self) -> Said:
+        """This caption as a memory takes it."""
+        return Said(self.text, "template", self.fragments, self.theme)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Likeness:
+    """How far a draft is from being new and sound; the least is best."""
+
+    unsound: bool
+    said: bool
+    opening_seen: bool
+    overlap: float
+    """The share of its runs of four words that the likest recent caption has, and a little for
+    each word that it says twice."""
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether this may go out as it is."""
+        return not (self.unsound or self.said or self.opening_seen)
 
 
 @dataclass(frozen=True, slots=True)
-class _Draft:
+class Considered:
+    """A draft that was looked at, for the explain view."""
+
     text: str
-    theme: str
+    plan: str
     fragments: tuple[str, ...]
+    likeness: Likeness
 
 
-def compose(
-    voice: Voice,
-    topic: Topic | str | None,
-    seed: int,
-    recent: Sequence[str] = (),
-    platform: Platform = ANY,
-) -> Caption:
+def compose(brief: Brief, memory: Memory = _NOTHING_SAID, library: Library = SHIPPED) -> Caption:
     """Write a caption.
 
     Args:
-        voice: who speaks.
-        topic: what about; a text is read as a prompt.
-        seed: any int; equal seeds give equal captions.
-        recent: what this persona said lately, newest first; it is not said again.
-        platform: whose limits the caption has to fit.
+        brief: who speaks, about what, and the terms; its seed decides all that memory leaves open.
+        memory: what this persona said lately; it is only read.
+        library: where the packs come from.
+
+    Raises:
+        ConfigurationError: the pack cannot be used.
     """
-    scored = score_voice(voice)
-    modifiers = modifiers_of(voice.tone, voice.personality)
-    pack = load_pack(scored.style)
-    read = topic if isinstance(topic, Topic) else read_topic(topic)
-    if platform.limit < 400 and len(read.text) > 60:
-        read = replace(read_topic(read.prompt, 60), prompt=read.prompt)
-    context = appearance_context(voice, scored.style)
-    if any(context and context in text for text in recent[: _CONTEXT_EVERY - 1]):
-        context = ""
-    memory = Memory(recent, read.text)
-    desk = _Desk(
-        pack, voice.themes or pack.default_themes, read, modifiers, context, platform, memory
-    )
-    draft = desk.choose(_root(seed, voice, read))
-    return Caption(
-        draft.text,
-        scored.style,
-        modifiers,
-        seed,
-        scored.scores,
-        draft.theme,
-        read.text,
-        draft.fragments,
-    )
+    desk = desk_for(brief, library)
+    draft, _ = _choose(desk, brief, memory, brief.platform)
+    return _caption(desk, brief, draft, desk.render(draft, brief.platform))
 
 
-def _root(seed: int, voice: Voice, topic: Topic) -> int:
-    """Return a seed of this persona's and topic's own: two who share a seed do not sound alike."""
-    return int(sub_random(seed, voice.name, topic.prompt).random() * 2**53)
+def compose_for(
+    brief: Brief,
+    platforms: Sequence[Platform],
+    memory: Memory = _NOTHING_SAID,
+    library: Library = SHIPPED,
+) -> dict[str, Caption]:
+    """Write one idea as each platform takes it: one seed, the same fragments, each fitted.
+
+    Raises:
+        ConfigurationError: the pack cannot be used.
+    """
+    desk = desk_for(brief, library)
+    draft, _ = _choose(desk, brief, memory, ANY)
+    return {
+        platform.name: _caption(desk, brief, draft, desk.render(draft, platform))
+        for platform in platforms
+    }
 
 
-def appearance_context(voice: Voice, style: str) -> str:
-    """Return how a locked appearance is spoken of in a style, with one leading space, or ""."""
-    return CONTEXTS.get(style, CONTEXTS["casual"]) if voice.locked_appearance else ""
+def consider(
+    brief: Brief, memory: Memory = _NOTHING_SAID, library: Library = SHIPPED
+) -> tuple[Considered, ...]:
+    """Return every draft that `compose` looks at, in its order; the least likeness wins.
+
+    Raises:
+        ConfigurationError: the pack cannot be used.
+    """
+    return _choose(desk_for(brief, library), brief, memory, brief.platform)[1]
 
 
 def templates_for_style(
-    style: str, themes: Sequence[str], context: str, modifiers: Sequence[str]
+    style: str,
+    themes: Sequence[str],
+    context: str,
+    modifiers: Sequence[str],
+    library: Library = SHIPPED,
 ) -> list[str]:
-    """Return a style's templates without a topic: one a plan, finished, with the themes put in."""
-    pack = load_pack(style)
-    desk = _Desk(
-        pack, tuple(themes) or pack.default_themes, Topic(), modifiers, context, ANY, Memory()
+    """Return a style's templates without a topic: one a plan, finished, with the themes put in.
+
+    Raises:
+        ConfigurationError: the pack cannot be used.
+    """
+    desk = template_desk(style, tuple(themes), context, tuple(modifiers), library)
+    plans = sorted(desk.bound.plans, key=lambda plan: not plan.has_tone)[:_TEMPLATES]
+    drafts = (
+        desk.draft(_sub_seed(0, number), desk.choices, _NOTHING_SAID, plan)
+        for number, plan in enumerate(plans)
     )
-    return [
-        desk.write(pack.plans[index % len(pack.plans)], index).text for index in range(_TEMPLATES)
-    ]
+    return [desk.render(draft, ANY) for draft in drafts]
 
 
-@dataclass(frozen=True, slots=True)
-class _Desk:
-    """What stays the same while one caption's drafts are written."""
+def _choose(
+    desk: Desk, brief: Brief, memory: Memory, platform: Platform
+) -> tuple[Draft, tuple[Considered, ...]]:
+    """Draw drafts, in rounds until one is new and sound; return the best and all of them."""
+    root, choices = _root(brief), desk.unsaid(memory)
+    drafts: list[Draft] = []
+    seen: list[Considered] = []
+    for _ in range(ROUNDS):
+        for number in range(len(drafts), len(drafts) + DRAFTS):
+            draft = desk.draft(_sub_seed(root, number), choices, memory)
+            text = desk.render(draft, platform)
+            drafts.append(draft)
+            seen.append(
+                Considered(text, draft.plan, draft.fragments, _likeness(desk, draft, text, memory))
+            )
+        if any(considered.likeness.is_fresh for considered in seen):
+            break
+    best = min(range(len(seen)), key=lambda index: seen[index].likeness)
+    return drafts[best], tuple(seen)
 
-    pack: Pack
-    themes: tuple[str, ...]
-    topic: Topic
-    modifiers: Sequence[str]
-    context: str
-    platform: Platform
-    memory: Memory
 
-    def choose(self, seed: int) -> _Draft:
-        """Draw drafts until one is unlike the recent captions; else take the least like them."""
-        keywords = keywords_of(self.topic.prompt)
-        sound: list[_Draft] = []
-        for round_ in range(_ROUNDS):
-            drafts = [self._draft(seed, f"{round_}.{n}", keywords) for n in range(_DRAFTS)]
-            drafts = [draft for draft in drafts if self._holds(draft.text, draft.theme)]
-            fresh = {self._own_words(draft): draft for draft in drafts if self._is_fresh(draft)}
-            if fresh:
-                return fresh[
-                    select_weighted(list(fresh), keywords, sub_random(seed, round_, "choice"))
-                ]
-            sound += drafts
-        return min(sound or [self._draft(seed, "last", keywords)], key=self._likeness)
+def _likeness(desk: Desk, draft: Draft, text: str, memory: Memory) -> Likeness:
+    said: set[str] = set()
+    echoes = 0
+    for part in draft.parts:
+        echoes += len(said & part.fragment.says)
+        said |= part.fragment.says
+    echoes += len(said & (desk.topic_stems | content_stems(draft.theme, desk.pack.locale)))
+    return Likeness(
+        not desk.holds(draft, text),
+        memory.said(text),
+        memory.opening(text),
+        round(memory.overlap(text) + _ECHO * echoes, 6),
+    )
 
-    def _draft(self, seed: int, number: str, keywords: Sequence[str]) -> _Draft:
-        plan = draw(self.pack.plans, sub_random(seed, number, "plan"))
-        draft = self.write(plan, int(sub_random(seed, number).random() * 2**53))
-        turned = customize(draft.text, keywords, (self.topic.text, *self.themes))
-        return replace(draft, text=turned) if self._holds(turned, draft.theme) else draft
 
-    def write(self, plan: Plan, seed: int) -> _Draft:
-        """Fill a plan, then leave out what the platform has no room for."""
-        theme = self._theme(seed)
-        leaves = {
-            "topic": self.topic.inline if self.topic.text else "",
-            "Topic": self.topic.leading,
-            "theme": theme,
-            "context": self.context,
-        }
-        flags = FLAGS[self.topic.kind]
-        parts = fill(self.pack, plan, leaves, flags, self.modifiers, seed, self.memory)
-        if any(slot.name == TAGS for slot in plan.slots):
-            parts += self._tags(theme, seed)
-        for slot in _DROPPED_FIRST:
-            if self.platform.fits(f"{join(parts)} {HANDSHAKE}"):
-                break
-            parts = [part for part in parts if part.slot != slot]
-        return _Draft(join(parts), theme, tuple(part.fragment for part in parts))
+def _root(brief: Brief) -> int:
+    """Return a seed of this persona's and topic's own: two who share a seed do not sound alike."""
+    return digest(brief.seed, brief.voice.name, brief.topic.prompt)
 
-    def _theme(self, seed: int) -> str:
-        about = content_stems(self.topic.text)
-        near = [theme for theme in self.themes if about & content_stems(theme)] or self.themes
-        choices = self.memory.least_recent(near, near)
-        return choices[int(sub_random(seed, "theme").random() * len(choices))]
 
-    def _tags(self, theme: str, seed: int) -> list[Part]:
-        random = sub_random(seed, TAGS)
-        if random.random() < 0.5:
-            return []
-        wanted = 1 + int(random.random() * self.platform.max_hashtags)
-        found: dict[str, str] = {}
-        for name in (theme, *self.themes):
-            tag = hashtag(name)
-            if tag:
-                found.setdefault(tag.casefold(), tag)
-        tags = " ".join(list(found.values())[: min(wanted, self.platform.max_hashtags)])
-        return [Part(TAGS, TAGS, tags, opens_paragraph=True)] if tags else []
+def _sub_seed(root: int, number: int) -> int:
+    return mix(root ^ mix(_DRAFT + number))
 
-    def _holds(self, text: str, theme: str) -> bool:
-        return (
-            self.pack.shows_style(text)
-            and theme in text
-            and len(text) >= SHORTEST
-            and not CLAIM.search(text)
-            and self.platform.fits(text)
-        )
 
-    def _is_fresh(self, draft: _Draft) -> bool:
-        return self._likeness(draft) <= (False, False, _LIKE)
-
-    def _likeness(self, draft: _Draft) -> tuple[bool, bool, float]:
-        memory, text = self.memory, draft.text
-        return memory.said(text), memory.opening(text), memory.overlap(text)
-
-    def _own_words(self, draft: _Draft) -> str:
-        """Return a draft less the user's words, which match every keyword anyway."""
-        return draft.text.replace(self.topic.text, " ") if self.topic.text else draft.text
+def _caption(desk: Desk, brief: Brief, draft: Draft, text: str) -> Caption:
+    return Caption(
+        text=text,
+        style=desk.scored.style,
+        modifiers=desk.modifiers,
+        seed=brief.seed,
+        scores=desk.scored.scores,
+        theme=draft.theme,
+        topic=desk.topic.text,
+        plan=draft.plan,
+        fragments=draft.fragments,
+        locale=desk.pack.locale,
+    )

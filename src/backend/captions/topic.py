@@ -9,11 +9,15 @@ obeyed as an instruction. Its `kind` says which sentences may hold it; a phrase 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import NamedTuple
 
-from backend.captions.claims import CLAIM
+from backend.captions import phrases_de, phrases_en
+from backend.captions.claims import CLAIM, may_tell_experience
+from backend.captions.markup import balanced, strip_edges, strip_markup, strip_request
+from backend.captions.phrases import Kind, Phrase, fold
 from backend.captions.words import (
     clean,
     content_words,
@@ -23,42 +27,26 @@ from backend.captions.words import (
     stem_set,
     stems,
     tokens,
+    unhashed,
     word_set,
 )
-
-Kind = Literal["none", "gerund", "noun", "bare", "question", "free"]
 
 LONGEST = 90
 _TELLING_WORDS = 2
 _TAG_WORDS = 3
-_REQUEST = re.compile(
-    r"^(?:please\s+)?(?:"
-    r"(?:write|create|make|generate|draft|compose|post|publish|give|show|draw|render|paint)\b"
-    r"(?:\s+(?:me|us))?(?:\s+(?:a|an|the|some|my|your))?(?:\s+[\w-]+){0,2}?"
-    r"\s*\b(?:post|caption|text|message|tweet|story|image|photo|picture|content|piece|thread|thoughts)\b"
-    r"\s*(?:about|on|for|of|showing|around|regarding)"
-    r"|(?:share|post|tell|offer)\b(?:\s+(?:us|me))?(?:\s+(?:your|my|some|a few|the))?"
-    r"(?:\s+(?:thoughts|views|ideas|opinion|take|insights|tips))?\s*(?:about|on)"
-    r"|(?:write|talk|post|speak|think)\s+(?:about|on)"
-    r"|(?:discuss|describe|explain|explore)"
-    r"|(?:an?\s+|the\s+)?(?:photo|photograph|image|picture|shot|snapshot)\s+(?:of|showing)"
-    r")\s+(?=\S)",
-    re.IGNORECASE,
+_MOST_RENDERER_WORDS = 5
+_SENTENCE_END = (
+    r"(?=[.!?…])(?<!\b[DMSdms]r)(?<!\.[A-Za-z])(?<!\bSt)(?<!\bMrs)(?<!\bvs)(?<![ .]\d)(?<!^\d)"
+    r"[.!?…]+(?=\s|$)"
 )
-_CLAUSES = re.compile(r"\s*(?:[,;|\n]|\.(?=\s|$)|\s[-–—]\s)\s*")
-_LINK = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
-_RENDERER_TAG = re.compile(r"<[^<>]{1,60}:[^<>]{1,60}>")
-_WEIGHTED = re.compile(r"\(([^()]{1,120}):\d+(?:\.\d+)?\)")
-_QUESTION_WORDS = word_set("grammar", "questions")
-_DETERMINERS = word_set("grammar", "determiners")
-_PRONOUNS = word_set("grammar", "pronouns")
-_FINITE = word_set("grammar", "finite")
-_PREPOSITIONS = word_set("grammar", "prepositions")
-_CONJUNCTIONS = word_set("grammar", "conjunctions")
-_IMPERATIVES = word_set("grammar", "imperatives")
-_PERSONS = word_set("grammar", "persons")
-_NO_GERUNDS = word_set("grammar", "no_gerunds")
-_DANGLING = _PREPOSITIONS | _DETERMINERS | _CONJUNCTIONS
+_BREAK = re.compile(
+    rf"(?=[,;|.!?…:–—-])([,;|]+(?!\d)|{_SENTENCE_END}|:(?=\s|$)|(?<=\s)[-–—]+(?=\s))"
+)
+_NEXT_VERB = re.compile(r"\s+(?:and|but)\s+(?=\w+ed\b)", re.IGNORECASE)
+_KIND_OF: dict[str, Callable[[Phrase], Kind]] = {
+    "en": phrases_en.kind_of,
+    "de": phrases_de.kind_of,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,92 +57,203 @@ class Topic:
     kind: Kind = "none"
     prompt: str = ""
     """The whole prompt, cleaned; keywords are read from it."""
+    locale: str = "en"
 
     @property
     def inline(self) -> str:
-        """The phrase as it stands inside a sentence."""
-        first = self.text.split(" ", 1)[0]
-        plain = first == "A" or (first[0].isupper() and first[1:].islower())
-        common = first.casefold() in _DETERMINERS or stem(first.casefold()) in _common_stems()
-        lowers = common or self.kind in {"gerund", "question"}
-        return self.text[0].lower() + self.text[1:] if plain and lowers else self.text
+        """The phrase as it stands inside a sentence; what may be a name keeps its capital."""
+        first, _, rest = self.text.partition(" ")
+        is_capital = first[:1].isupper() and (first[1:].islower() or first == "A")
+        if is_capital and _is_common(fold(first), rest, self.kind, self.locale):
+            return self.text[0].lower() + self.text[1:]
+        return self.text
 
     @property
     def leading(self) -> str:
-        """The phrase as it opens a sentence."""
-        return self.text[:1].upper() + self.text[1:] if self.text[:1].isascii() else self.text
+        """The phrase as it opens a sentence; iPhone keeps its small letter."""
+        first = self.text.partition(" ")[0]
+        capital = first[:1].upper()
+        if len(capital) != 1 or not first.islower():
+            return self.text
+        return capital + self.text[1:]
 
 
-def read_topic(prompt: object, longest: int = LONGEST) -> Topic:
+class _Edges(NamedTuple):
+    """Words by which a phrase must not begin or end."""
+
+    begin: frozenset[str]
+    end: frozenset[str]
+    cut: frozenset[str]
+    """Those by which a phrase must not end that was cut."""
+    articles: frozenset[str]
+    function: frozenset[str]
+    """Words that are no names."""
+
+
+class _Part(NamedTuple):
+    text: str
+    told: int
+    """How many different words carry meaning."""
+    asks: bool
+    goes_on: bool
+    """Whether a comma follows."""
+
+
+def read_topic(prompt: object, longest: int = LONGEST, locale: str = "en") -> Topic:
     """Find what a prompt is about.
 
     Args:
         prompt: any value; what is no text, or holds no content word, gives an empty topic.
         longest: characters that the phrase may have.
+        locale: the language by which the phrase is read.
     """
     whole = clean(prompt)
-    text = _strip_markup(whole)
-    asks = text.endswith("?")
-    previous = None
-    while previous != text:
-        previous, text = text, _REQUEST.sub("", text, count=1)
-    phrase = _phrase(text, longest)
-    if not phrase:
-        return Topic(prompt=whole)
-    return Topic(phrase, _kind(phrase, asks=asks and len(phrase) >= len(text) - 1), whole)
+    text = strip_markup(whole)
+    asked_for = strip_request(text)
+    found = _phrase(asked_for, longest, locale)
+    if not found.text and asked_for != text:
+        found = _phrase(text, longest, locale)
+    if not found.text:
+        return Topic(prompt=whole, locale=locale)
+    phrase = Phrase.of(found.text, asks=found.asks, governed=asked_for != text)
+    kind = _KIND_OF.get(locale, phrases_en.kind_of)(phrase)
+    return Topic(unhashed(found.text), kind, whole, locale)
 
 
-def _strip_markup(text: str) -> str:
-    text = _RENDERER_TAG.sub(" ", _LINK.sub(" ", text))
-    text = _WEIGHTED.sub(r"\1", text)
-    text = re.sub(r"(?:^|(?<=\s))[#@]+(?=\w)", "", text)
-    return " ".join(text.split()).strip(" \"“”'`*_~")
-
-
-def _phrase(text: str, longest: int) -> str:
-    clauses = [trimmed for part in _CLAUSES.split(text) if (trimmed := _trim(_unclaimed(part)))]
-    telling = [clause for clause in clauses if content_words(clause) and not _is_renderer(clause)]
-    if not telling:
-        return ""
-    phrase = telling[0]
-    for clause in telling[1:]:
-        is_tag_list = max(len(phrase.split()), len(clause.split())) <= _TAG_WORDS
-        told = not is_tag_list and len(content_words(phrase)) >= _TELLING_WORDS
-        if told or len(phrase) + len(clause) + 2 > longest:
+def _phrase(text: str, longest: int, locale: str) -> _Part:
+    """Return the first part that tells something, with the next ones where it tells little."""
+    found = _Part("", 0, asks=False, goes_on=True)
+    for part in _parts(text, locale):
+        if not found.text:
+            found = part
+            continue
+        is_tag_list = max(found.text.count(" "), part.text.count(" ")) < _TAG_WORDS
+        if found.told >= _TELLING_WORDS and not (is_tag_list and found.goes_on):
             break
-        phrase = f"{phrase}, {clause}"
-    return _cut(phrase, longest)
+        room = longest - len(found.text) - 2
+        if len(part.text) > room and (found.told >= _TELLING_WORDS or room < 1):
+            break
+        addition = _fitted(part.text, room, locale)
+        if not _told(addition, locale):
+            break
+        text = f"{found.text}, {addition}"
+        found = _Part(text, _told(text, locale), asks=False, goes_on=part.goes_on)
+    fitted = _fitted(found.text, longest, locale)
+    return found._replace(text=fitted, asks=found.asks and fitted == found.text)
 
 
-def _unclaimed(clause: str) -> str:
-    """Return the most telling part of a clause without what claims an experience."""
-    if not CLAIM.search(clause):
-        return clause
-    return max(CLAIM.split(clause), key=lambda part: len(content_words(part)))
+def _parts(text: str, locale: str) -> Iterator[_Part]:
+    """Yield the parts of a prompt that say something to a reader."""
+    pieces = _BREAK.split(text)
+    marks = [*pieces[1::2], ""]
+    for piece, mark in zip(pieces[::2], marks, strict=True):
+        part = _trim(_unclaimed(piece, locale), locale, cut=False, asks="?" in mark)
+        told = _told(part, locale)
+        if told and not _is_renderer(part, locale):
+            yield _Part(part, told, "?" in mark, goes_on=mark[:1] in {",", ";", "|"})
 
 
-def _cut(phrase: str, longest: int) -> str:
-    if len(phrase) <= longest:
-        return phrase
-    return _trim(shorten(phrase, longest))
+def _told(text: str, locale: str) -> int:
+    return len(set(content_words(text, locale)))
 
 
-def _trim(phrase: str) -> str:
-    words = phrase.strip(" .,;:!?…-–—").split()
-    while words and words[-1].casefold() in _DANGLING:
-        words.pop()
-    while words and words[0].casefold() in _CONJUNCTIONS:
+def _is_renderer(part: str, locale: str) -> bool:
+    few = part.count(" ") < _MOST_RENDERER_WORDS
+    return few and stems(part, locale) in _renderer_phrases(locale)
+
+
+def _unclaimed(part: str, locale: str) -> str:
+    """Return the most telling stretch of a part without what claims an experience."""
+    if not may_tell_experience(tokens(part)):
+        return part
+    stretches = [piece for claimed in CLAIM.split(part) for piece in _NEXT_VERB.split(claimed)[:1]]
+    told = max(stretches, key=lambda stretch: len(content_words(stretch, locale)))
+    if content_words(told, locale):
+        return told
+    words = [word for word in part.split() if content_words(word, locale)]
+    return " ".join([word for word in words if not may_tell_experience(tokens(word))])
+
+
+def _fitted(text: str, longest: int, locale: str) -> str:
+    """Cut a phrase to its room; where only small words would be left, they go first."""
+    if len(text) <= longest:
+        return text
+    fitted = _trim(shorten(text, longest), locale)
+    if content_words(fitted, locale):
+        return fitted
+    words = text.split(" ")
+    first = next((i for i, word in enumerate(words) if content_words(word, locale)), 0)
+    fitted = _trim(shorten(" ".join(words[first:]), longest), locale)
+    return fitted if content_words(fitted, locale) else ""
+
+
+def _trim(text: str, locale: str, *, cut: bool = True, asks: bool = False) -> str:
+    """Take from both ends what no phrase begins or ends with."""
+    edges = _edges(locale)
+    words = strip_edges(balanced(text)).split()
+    if words and not asks:
+        incomplete = cut or fold(words[-1]) in edges.articles
+        ends = edges.cut if incomplete else edges.end
+        while words and fold(words[-1]) in ends:
+            words.pop()
+    while words and fold(words[0]) in edges.begin:
         words.pop(0)
-    return " ".join(words)
+    return _tidied(" ".join(words))
 
 
-def _is_renderer(clause: str) -> bool:
-    return stems(clause) in _renderer_phrases()
+def _tidied(text: str) -> str:
+    """Take away stray signs and lone quotes until neither leaves the other behind."""
+    while (tidier := strip_edges(balanced(text))) != text:
+        text = tidier
+    return text
+
+
+@cache
+def _edges(locale: str) -> _Edges:
+    def listed(name: str) -> frozenset[str]:
+        return word_set("grammar", name, locale=locale)
+
+    begin = frozenset({"and", "or", "but", "of", "und", "oder", "aber"})
+    articles = listed("determiners") | listed("oblique_determiners") | listed("foreign_determiners")
+    end = (articles | listed("conjunctions") | listed("prepositions")) - {"this", "so"}
+    cut = end | listed("subordinators") | listed("finite") | listed("possessives") | {"not", "very"}
+    function = articles | listed("prepositions") | listed("pronouns") | listed("conjunctions")
+    small = function | listed("questions") | listed("subordinators") | listed("before_infinitives")
+    return _Edges(
+        begin, end - listed("particles"), cut, articles, small - {"i", "i'm", "i've", "i'll", "i'd"}
+    )
+
+
+def _is_common(first: str, rest: str, kind: Kind, locale: str) -> bool:
+    """Tell whether a word opens a phrase in capitals only because it comes first."""
+    if kind in {"question", "imperative"} or first in _edges(locale).function:
+        return True
+    if locale == "de":
+        followed = rest[:1].isupper() or fold(rest.partition(" ")[0]) in _common_words("de")
+        return followed and _without_ending(first) in _common_words("de")
+    if kind == "gerund":
+        return True
+    is_name = rest[:1].isupper()
+    return not is_name and (first in _common_words(locale) or stem(first) in _common_stems())
+
+
+def _without_ending(word: str) -> str:
+    return re.sub(r"(?<=..)e[rsnm]?$", "", word)
+
+
+@cache
+def _common_words(locale: str) -> frozenset[str]:
+    words = (
+        word
+        for name in ("adjectives", "common_nouns")
+        for word in word_set("grammar", name, locale=locale)
+    )
+    return frozenset(words)
 
 
 @cache
 def _common_stems() -> frozenset[str]:
-    """Return stems that the word lists know, and that are therefore no names."""
+    """Return stems that the English word lists know, and that are therefore no names."""
     words = lexicon()
     listed = [*words["styles"].values(), *words["modifiers"].values(), words["renderer"]]
     return frozenset(phrase[0] for entries in listed for phrase in stem_set(entries)) - {
@@ -164,41 +263,5 @@ def _common_stems() -> frozenset[str]:
 
 
 @cache
-def _renderer_phrases() -> frozenset[tuple[str, ...]]:
-    return stem_set(lexicon()["renderer"])
-
-
-def _kind(phrase: str, *, asks: bool) -> Kind:
-    words = tokens(phrase)
-    if not phrase.isascii() or not words or re.search(r"[{}<>\[\]\\|=]", phrase):
-        return "free"
-    asking = words[0].removesuffix("'s") in _QUESTION_WORDS
-    if asks and asking:
-        return "question"
-    if asking or set(words) & (_PRONOUNS | _FINITE):
-        return "free"
-    if _is_gerund(words[0]):
-        return "gerund"
-    if words[0] in _DETERMINERS and not _is_noun_phrase(words):
-        return "free"
-    if words[0] in _DETERMINERS and not set(words) & _PERSONS:
-        return "noun"
-    return "free" if _is_imperative(words) else "bare"
-
-
-def _is_gerund(word: str) -> bool:
-    return word.endswith("ing") and len(word) > 4 and word not in _NO_GERUNDS
-
-
-def _is_noun_phrase(words: list[str]) -> bool:
-    """Tell whether no verb hides before the first preposition: "a dog runs in the park" has one."""
-    head = words[1:]
-    for index, word in enumerate(head):
-        if word in _PREPOSITIONS:
-            head = head[:index]
-            break
-    return 0 < len(head) <= 4 and not any(word.endswith(("s", "ed", "ing")) for word in head[1:])
-
-
-def _is_imperative(words: list[str]) -> bool:
-    return "your" in words or words[0] in _IMPERATIVES
+def _renderer_phrases(locale: str) -> frozenset[tuple[str, ...]]:
+    return stem_set(lexicon(locale)["renderer"], locale)

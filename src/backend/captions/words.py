@@ -1,63 +1,85 @@
 """Words as the caption room sees them: cleaned text, tokens, stems, word lists.
 
-Invariant: nothing here raises on any string; `clean` is the only way in for text that a user wrote.
+Invariant: nothing here raises on any value; `clean` is the only way in for text that a user wrote.
+What is dropped is named by code point, not by Python's Unicode tables, which differ from one
+version to the next.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+import regex
+from snowballstemmer.english_stemmer import EnglishStemmer
+from snowballstemmer.german_stemmer import GermanStemmer
+
 PACKS = Path(__file__).parent / "packs"
-_READ_AT_MOST = 4_000
+"""The folder of the shipped locales."""
+
+READ_AT_MOST = 4_000
+"""Characters of a text that are looked at."""
+
+_LONGEST_STEMMED = 40
+_STEMMERS = {"english": EnglishStemmer(), "german": GermanStemmer()}
+_ONE_AT_A_TIME = Lock()
+_HASHES = re.compile(r"(?<!\w)[#＃]+(?=\w)")
 _TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_BIDI_CONTROLS = frozenset(
-    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e"
+    "\u2060-\u2069\ufeff\ufff0-\uffff\ud800-\udfff\ufdd0-\ufdef\U000e0001"
+    + "".join(
+        f"{chr(plane * 0x10000 + 0xFFFE)}-{chr(plane * 0x10000 + 0xFFFF)}" for plane in range(1, 17)
+    )
+    + "]|(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0020-\U000e007f]+"
 )
-_VOWELS = frozenset("aeiouy")
+"""Control signs, lone surrogates, what turns the writing direction, what no reader sees."""
+
+_GRAPHEME = regex.compile(r"\X")
 
 
 def clean(value: object, limit: int = 600) -> str:
     """Turn any value into one printable line of at most `limit` characters; no string gives "".
 
-    Control signs, lone surrogates and signs that turn the writing direction go; what is cut is cut
-    between words wherever there is a space to cut at.
+    What is cut is cut between words wherever there is a space to cut at.
     """
-    if not isinstance(value, str):
-        return ""
-    text = str.__str__(value)[:_READ_AT_MOST]
-    shown = (" " if char.isspace() else char for char in text if _is_shown(char))
-    return shorten(" ".join("".join(shown).split()), limit)
+    text = plain(value)[:READ_AT_MOST]
+    return shorten(" ".join(_HIDDEN.sub("", text).split()), limit)
+
+
+def plain(value: object) -> str:
+    """Return a text as it is, freed of its class's own methods; "" for anything else."""
+    return str.__str__(value) if issubclass(type(value), str) else ""
+
+
+def unhashed(text: str) -> str:
+    """Return a text whose words are no hashtags; "C#" keeps its sign."""
+    return _HASHES.sub("", text) if "#" in text or "＃" in text else text
 
 
 def printable(text: str) -> str:
     """Return a text of several lines without the signs that no reader sees and no store takes."""
-    return "".join(char for char in text if char == "\n" or _is_shown(char))
-
-
-def _is_shown(char: str) -> bool:
-    if char.isspace():
-        return True
-    return char not in _BIDI_CONTROLS and unicodedata.category(char) not in {"Cc", "Cs", "Cn"}
+    return _HIDDEN.sub("", text)
 
 
 def shorten(text: str, limit: int) -> str:
     """Cut at the last space within `limit`; a text without spaces between two whole characters."""
     if len(text) <= limit:
         return text
-    head = text[: limit + 1]
-    cut = head.rfind(" ")
+    cut = text.rfind(" ", 0, limit + 1)
     if cut > 0:
-        return head[:cut].rstrip(" ,;:-–—")
-    end = limit
-    while end > 1 and (unicodedata.category(text[end]) in {"Mn", "Me", "Mc", "Cf", "Sk"}):
-        end -= 1
-    return text[:end].rstrip("\u200d\ufe0f")
+        return text[:cut].rstrip(" ,;:-–—")
+    end = 0
+    for grapheme in _GRAPHEME.finditer(text, 0, limit + 1):
+        if grapheme.end() > limit:
+            break
+        end = grapheme.end()
+    return text[:end]
 
 
 def tokens(text: str) -> list[str]:
@@ -65,34 +87,24 @@ def tokens(text: str) -> list[str]:
     return [match.casefold().replace("’", "'") for match in _TOKEN.findall(text)]
 
 
-@lru_cache(maxsize=8192)
-def stem(word: str) -> str:
-    """Reduce an English word to what its common forms share: trends, trend → trend."""
-    word = word.removesuffix("'s")
-    if len(word) > 4 and word.endswith("ies"):
-        return word[:-3] + "y"
-    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
-        word = word[:-1]
-    for suffix in ("ing", "ed", "ly"):
-        root = word.removesuffix(suffix)
-        if root != word and len(root) > 2 and _VOWELS & set(root):
-            word = root[:-1] if suffix != "ly" and _doubled(root) else root
-            break
-    return word[:-1] if len(word) > 3 and word.endswith("e") else word
+@lru_cache(maxsize=32_768)
+def stem(word: str, locale: str = "en") -> str:
+    """Reduce a word to what its forms share: trends, trend → trend."""
+    if len(word) > _LONGEST_STEMMED:
+        return word
+    with _ONE_AT_A_TIME:
+        stemmed: str = _STEMMERS[lexicon(locale)["stemmer"]].stemWord(word)
+    return stemmed
 
 
-def _doubled(root: str) -> bool:
-    return root[-1] == root[-2] and root[-1] not in "lsz"
-
-
-def stems(text: str) -> tuple[str, ...]:
+def stems(text: str, locale: str = "en") -> tuple[str, ...]:
     """Return the stems of a text's words, in order."""
-    return tuple(stem(token) for token in tokens(text))
+    return tuple([stem(token, locale) for token in tokens(text)])
 
 
-def content_words(text: str) -> list[str]:
+def content_words(text: str, locale: str = "en") -> list[str]:
     """Return the words that carry meaning: three letters or more (or capitals) and no stop word."""
-    stop = stop_words()
+    stop = stop_words(locale)
     found = []
     for match in _TOKEN.findall(text):
         word = match.casefold().replace("’", "'")
@@ -102,31 +114,44 @@ def content_words(text: str) -> list[str]:
     return found
 
 
-def content_stems(text: str) -> frozenset[str]:
+def content_stems(text: str, locale: str = "en") -> frozenset[str]:
     """Return the stems of the words that carry meaning."""
-    return frozenset(stem(word) for word in content_words(text))
+    return frozenset([stem(word, locale) for word in content_words(text, locale)])
 
 
 @cache
-def lexicon(locale: str = "en") -> dict[str, Any]:
-    """Return a locale's word lists, read once."""
+def locales() -> tuple[str, ...]:
+    """Return the shipped locales, English first."""
+    found = sorted(path.parent.name for path in PACKS.glob("*/lexicon.toml"))
+    return ("en", *(name for name in found if name != "en"))
+
+
+@cache
+def lexicon(locale: str = "en") -> Mapping[str, Any]:
+    """Return a locale's word lists, read once; English for a locale that is not shipped."""
+    if locale not in locales():
+        return lexicon("en")
     return tomllib.loads((PACKS / locale / "lexicon.toml").read_text("utf-8"))
 
 
 @cache
 def stop_words(locale: str = "en") -> frozenset[str]:
     """Return the words that carry no topic."""
-    return frozenset(lexicon(locale)["stop"])
+    return word_set("stop", locale=locale)
 
 
-def word_set(*path: str) -> frozenset[str]:
-    """Return one of the lexicon's word lists, by its path there."""
-    found: Any = lexicon()
+@cache
+def word_set(*path: str, locale: str = "en") -> frozenset[str]:
+    """Return one of a lexicon's word lists, by its path there; empty where it has none.
+
+    A word with "ß" is there as it is written and as `casefold` makes it.
+    """
+    found: Any = lexicon(locale)
     for name in path:
-        found = found[name]
-    return frozenset(found)
+        found = found.get(name, {})
+    return frozenset(found) | {word.casefold() for word in found}
 
 
-def stem_set(words: Iterable[str]) -> frozenset[tuple[str, ...]]:
+def stem_set(words: Iterable[str], locale: str = "en") -> frozenset[tuple[str, ...]]:
     """Return each entry (a word or a short phrase) as a tuple of stems."""
-    return frozenset(stems(word) for word in words)
+    return frozenset(stems(word, locale) for word in words)

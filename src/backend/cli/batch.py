@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.cli.output import AsJson, print_fields, print_json, print_line, print_note, print_table
+from backend.cli.batch_output import item_fields, print_batch, save_pictures
+from backend.cli.new_batch import create
+from backend.cli.output import AsJson, print_json, print_line, print_note, print_table
 
 if TYPE_CHECKING:
     from backend.bootstrap import Studio
-    from backend.models.batch import BatchItemModel
     from backend.services.batch_views import BatchEvent, BatchSummaryView
 
 app = typer.Typer(
@@ -23,97 +23,7 @@ app = typer.Typer(
 LOOK_EVERY_S = 0.3
 BatchId = Annotated[str, typer.Argument(metavar="BATCH", help="A batch's id.")]
 
-
-class _Asked(NamedTuple):
-    """Where the prompts of a new batch come from."""
-
-    prompts: Sequence[str]
-    file: Path | None
-    template: str | None
-    sample: int | None
-
-
-@app.command()
-def create(
-    prompts: Annotated[list[str] | None, typer.Argument(help="One picture each.")] = None,
-    persona: Annotated[
-        str | None, typer.Option(help="Whose pictures; bare prompts without one.")
-    ] = None,
-    prompt_file: Annotated[
-        Path | None, typer.Option("--prompts", help="A file with one prompt a line.")
-    ] = None,
-    template: Annotated[
-        str | None, typer.Option(help="Prompts in dynamicprompts' grammar, such as {a|b} __c__.")
-    ] = None,
-    sample: Annotated[
-        int | None, typer.Option(min=1, help="So many of the template by chance; else all.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="The batch's; drawn if left out.")] = None,
-    seeds: Annotated[
-        list[int] | None, typer.Option("--with-seed", help="Draw every prompt with it; repeat.")
-    ] = None,
-    sizes: Annotated[
-        list[str] | None, typer.Option("--size", help="Such as 768x1024; repeat for more.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="An image model's name.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Number of inference steps.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale.")] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="What it must not show.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="Such as ddim, euler, unipc.")] = None,
-    picture_format: Annotated[
-        str | None, typer.Option("--format", help="png, jpeg, webp or avif.")
-    ] = None,
-    captions: Annotated[bool, typer.Option(help="Write a caption for each picture.")] = True,
-    priority: Annotated[int, typer.Option(min=0, max=9, help="Higher goes strictly first.")] = 0,
-    weight: Annotated[
-        int, typer.Option(min=1, max=100, help="How often its turn comes, against your others.")
-    ] = 1,
-    allow_cloud: Annotated[
-        bool, typer.Option("--allow-cloud", help="Where no device is left, ask the cloud.")
-    ] = False,
-    cloud_cap_usd: Annotated[
-        float | None, typer.Option(min=0, help="The most that may cost, in US dollars.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write a batch down: prompts × seeds × sizes. A running `gator serve` takes it."""
-    import secrets
-    from decimal import Decimal
-
-    from backend.bootstrap import LOCAL_OWNER
-    from backend.cli.running import in_studio
-    from backend.imaging.types import SEED_LIMIT
-
-    chosen = secrets.randbelow(SEED_LIMIT) if seed is None else seed
-    asked = _Asked(prompts or (), prompt_file, template, sample)
-    options: dict[str, Any] = {
-        "model": model,
-        "num_inference_steps": steps,
-        "guidance_scale": guidance,
-        "negative_prompt": negative_prompt,
-        "scheduler": scheduler,
-        "format": picture_format,
-    }
-
-    async def work(studio: Studio) -> BatchSummaryView:
-        return await studio.batches.create(
-            persona,
-            _prompts(studio, asked, chosen),
-            actor=LOCAL_OWNER,
-            seed=chosen,
-            seeds=seeds,
-            sizes=_sides(sizes or ()),
-            captions=captions,
-            priority=priority,
-            weight=weight,
-            allow_cloud=allow_cloud,
-            cloud_cap_usd=None if cloud_cap_usd is None else Decimal(str(cloud_cap_usd)),
-            **{name: value for name, value in options.items() if value is not None},
-        )
-
-    view = in_studio(work)
-    _show(view, as_json=as_json)
-    print_note("`gator serve` works on it, now if it runs; `gator batch watch` follows it.")
+app.command()(create)
 
 
 @app.command("list")
@@ -156,7 +66,7 @@ def show(batch: BatchId, as_json: AsJson = False) -> None:
     """Show where a batch stands, how fast it goes and what it costs."""
     from backend.cli.running import in_studio
 
-    _show(in_studio(lambda studio: studio.batches.summary(batch)), as_json=as_json)
+    print_batch(in_studio(lambda studio: studio.batches.summary(batch)), as_json=as_json)
 
 
 @app.command()
@@ -182,7 +92,7 @@ def items(
     found = in_studio(
         lambda studio: studio.batches.items(batch, limit=limit, after=after, state=wanted)
     )
-    rows = [_item(item) for item in found]
+    rows = [item_fields(item) for item in found]
     if as_json:
         print_json({"items": rows})
         return
@@ -201,10 +111,15 @@ def watch(batch: BatchId, as_json: AsJson = False) -> None:
     """Attach to a batch and follow it to its end; Ctrl-C lets go of it, and it goes on."""
     from backend.cli.progress import StageBars
     from backend.cli.running import in_studio
-    from backend.models.batch import ENDED
+    from backend.models.batch import ENDED, BatchState
 
     async def work(studio: Studio) -> BatchSummaryView:
         view = await studio.batches.summary(batch)
+        if view.batch.state == BatchState.QUEUED:
+            print_note(
+                f"it waits: for its turn, or for a `gator serve`; without one, "
+                f"`gator batch run {batch}` draws it."
+            )
         with StageBars() as bars:
             bars.start("items", view.batch.total)
             bars.reach("items", _over(view))
@@ -213,7 +128,47 @@ def watch(batch: BatchId, as_json: AsJson = False) -> None:
                     bars.reach("items", _over(await studio.batches.summary(batch)))
         return await studio.batches.summary(batch)
 
-    _show(in_studio(work), as_json=as_json)
+    print_batch(in_studio(work), as_json=as_json)
+
+
+@app.command()
+def run(
+    batch: BatchId,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A folder for the pictures.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a batch here, without a server; beside one, both share it. Ctrl-C keeps what is done."""
+    from backend.cli.running import in_studio
+    from backend.models.batch import BatchState
+
+    async def work(studio: Studio) -> BatchSummaryView:
+        await _run_here(studio, batch)
+        if output:
+            await save_pictures(studio, batch, output)
+        return await studio.batches.summary(batch)
+
+    view = in_studio(work)
+    print_batch(view, as_json=as_json)
+    if view.batch.state == BatchState.PAUSED:
+        print_note(f"it is paused: {view.batch.state_reason or 'somebody wished so'}")
+        print_note(f"`gator batch resume {batch}` lets it go on.")
+    if view.batch.state == BatchState.PAUSED or not view.batch.items_done:
+        raise typer.Exit(1)
+
+
+async def _run_here(studio: Studio, batch: str) -> None:
+    from backend.cli.progress import StageBars
+
+    before = await studio.batches.summary(batch)
+    with StageBars() as bars:
+        bars.start("images", before.batch.total)
+        bars.reach("images", _over(before))
+        if before.batch.captions:
+            bars.start("captions", before.batch.total)
+            bars.reach("captions", before.batch.caption_position)
+        await studio.runner.run_until_finished([batch], bars.advance)
 
 
 @app.command()
@@ -265,30 +220,7 @@ def _do(action: str, batch: str, *, as_json: bool) -> None:
         done: Callable[..., Awaitable[BatchSummaryView]] = getattr(studio.batches, action)
         return await done(batch, actor=LOCAL_OWNER)
 
-    _show(in_studio(work), as_json=as_json)
-
-
-def _prompts(studio: Studio, asked: _Asked, seed: int) -> Iterable[str]:
-    """Return the prompts that the arguments name, in their order."""
-    from backend.services.demo import read_prompts
-
-    if asked.template is not None:
-        if asked.prompts or asked.file:
-            raise typer.BadParameter("give prompts or a template, not both.")
-        return studio.prompts.expand(asked.template, sample=asked.sample, seed=seed)
-    if asked.sample is not None:
-        raise typer.BadParameter("--sample goes with --template.")
-    return [*asked.prompts, *(read_prompts(asked.file) if asked.file else [])]
-
-
-def _sides(sizes: Sequence[str]) -> list[tuple[int, int]] | None:
-    found = []
-    for size in sizes:
-        match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size)
-        if not match:
-            raise typer.BadParameter(f"{size!r} is no size such as 768x1024.", param_hint="--size")
-        found.append((int(match[1]), int(match[2])))
-    return found or None
+    print_batch(in_studio(work), as_json=as_json)
 
 
 async def _now_and_then(events: AsyncIterator[BatchEvent]) -> AsyncIterator[BatchEvent]:
@@ -303,44 +235,3 @@ async def _now_and_then(events: AsyncIterator[BatchEvent]) -> AsyncIterator[Batc
 def _over(view: BatchSummaryView) -> int:
     batch = view.batch
     return batch.items_done + batch.items_failed + batch.items_cancelled
-
-
-def _item(item: BatchItemModel) -> dict[str, Any]:
-    return {
-        "position": item.position,
-        "prompt": item.prompt,
-        "seed": item.seed,
-        "options": item.options,
-        "state": item.state,
-        "attempts": item.attempts,
-        "device": item.device,
-        "error": item.error,
-        "content_id": item.content_id,
-    }
-
-
-def _show(view: BatchSummaryView, *, as_json: bool) -> None:
-    batch = view.batch
-    counts = {state.value: n for state, n in view.counts.items()}
-    values: dict[str, Any] = {
-        "id": batch.id,
-        "persona_id": batch.persona_id,
-        "created_by": batch.created_by,
-        "created_at": batch.created_at,
-        "state": batch.state,
-        "state_reason": batch.state_reason,
-        "priority": batch.priority,
-        "seed": batch.seed,
-        "options": batch.options,
-        "total": batch.total,
-        "counts": counts,
-        "rate_per_s": view.rate_per_s,
-        "seconds_left": view.seconds_left,
-        "cost_usd": float(view.cost_usd),
-    }
-    if as_json:
-        print_json(values)
-        return
-    told = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
-    options = ", ".join(f"{name}: {value}" for name, value in batch.options.items())
-    print_fields(values | {"counts": told, "options": options})

@@ -14,8 +14,10 @@ from backend.cli import (
     base_image,
     batch,
     blobs,
+    caption,
     devices,
     doctor,
+    packs,
     persona,
     prompts,
     reproduce,
@@ -44,7 +46,8 @@ app.add_typer(blobs.app, name="blobs")
 app.add_typer(system.database, name="db")
 app.command()(studio.demo)
 app.command()(studio.generate)
-app.command()(studio.caption)
+app.add_typer(caption.app, name="caption")
+app.add_typer(packs.app, name="packs")
 app.command()(reproduce.reproduce)
 app.add_typer(devices.app, name="devices")
 app.command()(top.top)

@@ -1,4 +1,4 @@
-"""`gator demo`, `generate` and `caption`: what the studio is for."""
+"""`gator demo` and `generate`: what the studio is for."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backend.cli.batch_output import save_picture
 from backend.cli.output import AsJson, print_json, print_line, print_note, print_table
 from backend.cli.persona import PersonaName
 
 if TYPE_CHECKING:
     from backend.bootstrap import Studio
     from backend.services.batch_service import BatchSummaryView, BatchView
-    from backend.services.content_generation_service import CaptionResult
 
 Model = Annotated[str | None, typer.Option(help="An image model's name.")]
 DEMO_CPU_SLOTS = 2
@@ -149,39 +149,13 @@ def _print_items(items: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
-def caption(
-    persona: PersonaName,
-    prompt: Annotated[str, typer.Option(help="What the caption is about.")],
-    seed: Annotated[int | None, typer.Option(help="Equal seeds give equal captions.")] = None,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, max=100)] = 1,
-    as_json: AsJson = False,
-) -> None:
-    """Write captions in a persona's voice."""
-    from backend.cli.running import in_studio
-    from backend.services.content_service import caption_detail
-
-    async def work(studio: Studio) -> list[CaptionResult]:
-        return await studio.contents.captions_for(persona, prompt, seed=seed, count=count)
-
-    written = in_studio(work)
-    if as_json:
-        print_json({"captions": [{"text": c.text, **caption_detail(c)} for c in written]})
-        return
-    for one in written:
-        print_line(f"{one.text}\n  — {one.origin}\n")
-
-
 async def _results(studio: Studio, view: BatchView, folder: Path | None) -> list[dict[str, Any]]:
-    from backend.storage.home import write_bytes
-
     found = []
     for item in view.items:
         content = await studio.contents.get(item.content_id) if item.content_id else None
         path = None
         if folder and content:
-            extension = content.mime.removeprefix("image/")
-            path = folder / f"{item.position:04d}-{content.sha256[:12]}.{extension}"
-            write_bytes(path, await studio.blobs.get(content.sha256))
+            path = await save_picture(studio, item.position, content, folder)
         found.append(
             {
                 "position": item.position,
@@ -196,7 +170,7 @@ async def _results(studio: Studio, view: BatchView, folder: Path | None) -> list
                 "sha256": content and content.sha256,
                 "caption": content and content.caption,
                 "caption_origin": content and content.caption_origin,
-                "file": str(path.absolute()) if path else None,
+                "file": str(path) if path else None,
             }
         )
     return found

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from backend.errors import ConfigurationError
-from backend.imaging.types import ModelCard, is_adapter_name
+from backend.imaging.checks import is_adapter_name
+from backend.imaging.types import ModelCard
 
 DIFFUSION_ENGINE = "backend.imaging.diffusion.engine:build"
 INDEX = "model_index.json"

@@ -1,8 +1,9 @@
-"""How full and how busy the cards are, as their drivers tell it.
+"""How full and how busy the cards are.
 
 Nothing here opens a context on a card, which would take some of its memory: NVML answers for
-NVIDIA's cards where the package `nvidia-ml-py` is installed, the kernel's own files for AMD's. A
-card that neither knows has no reading.
+NVIDIA's cards where the package `nvidia-ml-py` is installed. Elsewhere, such as on ROCm, a card's
+worker, which has a context, said at its last sign how full the card is; before its first one there
+is no reading.
 """
 
 from __future__ import annotations
@@ -10,22 +11,20 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 
 from backend.config import inherited
 from backend.imaging.devices import Device
-
-DRM = Path("/sys/class/drm")
+from backend.imaging.pool.seat import DeviceSnapshot
 
 
 @dataclass(frozen=True, slots=True)
 class CardReading:
-    """What a driver says of one card.
+    """What is known of one card.
 
     Attributes:
         used_bytes: of its memory, by every process.
-        busy: share of the last while in which it worked, 0 to 1; `None` where it is not told.
+        busy: share of the last while in which it worked, 0 to 1; `None` where only its worker told.
     """
 
     used_bytes: int
@@ -33,24 +32,24 @@ class CardReading:
     busy: float | None
 
 
-def read_cards(devices: Iterable[Device], drm: Path = DRM) -> dict[str, CardReading]:
+def read_cards(devices: Iterable[Device], seen: Iterable[DeviceSnapshot]) -> dict[str, CardReading]:
     """Return a reading by the device's name; blocks for some milliseconds.
 
-    Cards are matched by their number among those that `CUDA_VISIBLE_DEVICES` or
-    `HIP_VISIBLE_DEVICES` shows, in the order of the PCI bus.
+    NVML's cards are matched by their number among those that `CUDA_VISIBLE_DEVICES` shows, in the
+    order of the PCI bus.
 
     Args:
         devices: whose readings are wanted; CPU slots have none.
-        drm: where the kernel lists graphics cards.
+        seen: what the pool says of them.
     """
-    cards = [device for device in devices if device.kind == "cuda"]
-    if not cards:
-        return {}
-    nvml = _nvml()
-    amd = _amd_cards(drm)
+    told = {one.device: one.memory for one in seen}
     found = {}
-    for device in cards:
-        reading = _of_nvidia(nvml, _shown(device)) if nvml else _of_amd(amd, _shown(device))
+    for device in devices:
+        nvml = _nvml() if device.kind == "cuda" else None
+        reading = _of_nvidia(nvml, _shown(device)) if nvml else None
+        memory = told.get(device.name)
+        if reading is None and memory is not None:
+            reading = CardReading(memory.used_bytes, memory.total_bytes, None)
         if reading:
             found[device.name] = reading
     return found
@@ -94,27 +93,3 @@ def _of_nvidia(nvml: ModuleType, name: str) -> CardReading | None:
     except nvml.NVMLError:  # a share of a card has no such figure
         busy = None
     return CardReading(int(memory.used), int(memory.total), busy)
-
-
-def _amd_cards(drm: Path) -> list[Path]:
-    """Return the folders of AMD's cards in the order of the PCI bus."""
-    found = {total.parent.resolve() for total in drm.glob("card*/device/mem_info_vram_total")}
-    return sorted(found, key=lambda folder: folder.name)
-
-
-def _of_amd(cards: list[Path], name: str) -> CardReading | None:
-    if not name.isdecimal() or int(name) >= len(cards):
-        return None
-    card = cards[int(name)]
-    used, total = (_number(card / f"mem_info_vram_{which}") for which in ("used", "total"))
-    busy = _number(card / "gpu_busy_percent")
-    if used is None or total is None:
-        return None
-    return CardReading(used, total, None if busy is None else busy / 100)
-
-
-def _number(file: Path) -> int | None:
-    try:
-        return int(file.read_text("ascii"))
-    except (OSError, ValueError):
-        return None

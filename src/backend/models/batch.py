@@ -59,6 +59,7 @@ class BatchModel(Base):
         cost_microusd: what they did cost, or is set aside for those being made.
         event_seq: the number of its latest change.
         state_seq: the number of the latest change of its own state.
+        caption_terms: what its captions are asked for beside the prompt, such as the platforms.
         caption_position: items before it have their caption, or need none.
         caption_claimant: who writes its captions, until `caption_lease_until`.
     """
@@ -82,6 +83,7 @@ class BatchModel(Base):
     seed: Mapped[int] = mapped_column(BigInteger)
     options: Mapped[dict[str, Any]]
     captions: Mapped[bool] = mapped_column(default=True)
+    caption_terms: Mapped[dict[str, Any] | None]
     created_by: Mapped[str] = mapped_column(String(100))
     priority: Mapped[int] = mapped_column(default=0)
     weight: Mapped[int] = mapped_column(default=1)

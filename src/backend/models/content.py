@@ -6,17 +6,30 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.models.base import Base, UtcDateTime, new_id, now
 
 
 class ContentModel(Base):
-    """One picture of a persona; its bytes are the blob with this SHA-256."""
+    """One picture of a persona; its bytes are the blob with this SHA-256.
+
+    Attributes:
+        caption_draft: whether the template engine wrote the caption because a language model did
+            not, and nobody has changed it since.
+    """
 
     __tablename__ = "contents"
-    __table_args__ = (Index("ix_contents_persona_id_captioned_at", "persona_id", "captioned_at"),)
+    __table_args__ = (
+        Index("ix_contents_persona_id_captioned_at", "persona_id", "captioned_at"),
+        Index(
+            "ix_contents_caption_draft",
+            "captioned_at",
+            sqlite_where=text("caption_draft"),
+            postgresql_where=text("caption_draft"),
+        ),
+    )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
     persona_id: Mapped[str | None] = mapped_column(
@@ -40,6 +53,7 @@ class ContentModel(Base):
     caption: Mapped[str | None] = mapped_column(Text)
     caption_origin: Mapped[str | None] = mapped_column(String(20))
     caption_detail: Mapped[dict[str, Any] | None]
+    caption_draft: Mapped[bool] = mapped_column(default=False, server_default=false())
     captioned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
 
@@ -69,4 +83,5 @@ class ContentResponse(BaseModel):
     caption: str | None
     caption_origin: str | None
     caption_detail: dict[str, Any] | None
+    caption_draft: bool
     created_at: datetime

@@ -1,4 +1,4 @@
-"""Queries on the captions that a batch's pictures still miss."""
+"""Queries on the captions that contents miss, or that wait to be written better."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import ColumnElement, bindparam, func, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.models.base import now
@@ -81,13 +81,54 @@ class BatchCaptionRepository:
             )
 
 
+class CaptionRepository:
+    """The captions of finished contents in one session."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def drafts(self, limit: int) -> list[str]:
+        """Return contents whose caption waits for a language model, the newest first."""
+        statement = (
+            select(ContentModel.id)
+            .where(_IS_DRAFT)
+            .order_by(ContentModel.captioned_at.desc(), ContentModel.id)
+            .limit(limit)
+        )
+        return list(await self._session.scalars(statement))
+
+    async def replace(self, before: ContentModel, values: Mapping[str, Any]) -> bool:
+        """Change a content's caption, unless somebody has changed it since it was read."""
+        is_same = (
+            ContentModel.caption.is_not_distinct_from(before.caption),
+            ContentModel.caption_origin.is_not_distinct_from(before.caption_origin),
+        )
+        result = await self._session.execute(
+            update(ContentModel)
+            .where(ContentModel.id == before.id, *is_same)
+            .values(dict(values))
+            .returning(ContentModel.id)
+            .execution_options(synchronize_session=False)
+        )
+        return result.first() is not None
+
+
+_IS_DRAFT: ColumnElement[bool] = literal_column("contents.caption_draft")
+"""The condition as the partial index has it."""
+
 _CAPTION = (
     update(CONTENTS)
     .where(CONTENTS.c.id == bindparam("b_content_id"))
     .values(
         {
             name: bindparam(f"b_{name}", type_=CONTENTS.c[name].type)
-            for name in ("caption", "caption_origin", "caption_detail", "captioned_at")
+            for name in (
+                "caption",
+                "caption_origin",
+                "caption_detail",
+                "caption_draft",
+                "captioned_at",
+            )
         }
     )
 )

@@ -48,13 +48,3 @@ class ContentRepository:
             .offset(offset)
         )
         return (await self._session.scalars(statement)).all(), int(total or 0)
-
-    async def recent_captions(self, persona_id: str, limit: int) -> Sequence[str]:
-        """Return a persona's latest captions, the one written last first."""
-        statement = (
-            select(ContentModel.caption)
-            .where(ContentModel.persona_id == persona_id, ContentModel.caption.is_not(None))
-            .order_by(ContentModel.captioned_at.desc(), ContentModel.id)
-            .limit(limit)
-        )
-        return [caption for caption in await self._session.scalars(statement) if caption]

@@ -13,18 +13,12 @@ from backend.config import Settings, load_settings
 from backend.errors import InvalidRequest, ModelNotAvailable
 from backend.imaging.builtin.cards import cards as builtin_cards
 from backend.imaging.catalog import discover, with_adapter_dirs
+from backend.imaging.checks import INTERACTIVE
 from backend.imaging.devices import Device, resolve_devices
 from backend.imaging.pool.pool import DevicePool
 from backend.imaging.pool.seat import DeviceSnapshot, Limits
 from backend.imaging.selection import choose_model
-from backend.imaging.types import (
-    INTERACTIVE,
-    ImageBackend,
-    ImageRequest,
-    ModelCard,
-    OnStep,
-    item_seed,
-)
+from backend.imaging.types import ImageBackend, ImageRequest, ModelCard, OnStep, item_seed
 from backend.services.spending import clouds as configured_clouds
 from backend.services.together import together
 

@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from backend.errors import InvalidRequest, StorageError
-from backend.imaging.types import PROMPT_LIMIT, SEED_LIMIT, ImageRequest, item_seed
+from backend.imaging.checks import PROMPT_LIMIT, SEED_LIMIT
+from backend.imaging.types import ImageRequest, item_seed
 from backend.models.base import now
 from backend.models.batch import ItemState, item_id
 

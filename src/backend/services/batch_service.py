@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.database.engine import Database
 from backend.errors import Conflict, Forbidden, InvalidRequest, NotFound
-from backend.imaging.types import SEED_LIMIT, ImageRequest
+from backend.imaging.checks import SEED_LIMIT
+from backend.imaging.types import ImageRequest
 from backend.models.account import LOCAL_OWNER, Actor, Role
 from backend.models.batch import (
     ACTIVE,
@@ -72,6 +73,7 @@ class BatchService:
         seeds: Sequence[int] | None = None,
         sizes: Sequence[Size] | None = None,
         captions: bool = True,
+        caption_terms: Mapping[str, Any] | None = None,
         priority: int = 0,
         weight: int = 1,
         allow_cloud: bool = False,
@@ -92,6 +94,7 @@ class BatchService:
             seeds: the items' own, for every prompt alike.
             sizes: width and height, for every prompt alike.
             captions: whether each picture of a persona gets one.
+            caption_terms: what captions are asked for beside the prompt, such as the platforms.
             priority: 0 to 9; a higher one goes strictly first.
             weight: how often this batch's turn comes, against the actor's other ones.
             allow_cloud: whether a cloud may draw what no device is left for.
@@ -120,6 +123,7 @@ class BatchService:
             seed=seed,
             options=options,
             captions=captions and name_or_id is not None,
+            caption_terms=dict(caption_terms or {}) or None,
             created_by=actor.name,
             priority=priority,
             weight=weight,
@@ -310,9 +314,10 @@ class BatchService:
             if persona is not None:
                 batch.persona_id, batch.base_version = persona.id, persona.approved_version
             if reuse:
+                terms = [batch.caption_terms] if batch.caption_terms else []
                 batch.request_key = spool.request_key(
                     (batch.persona_id, batch.base_version),
-                    (batch.seed, expansion.seeds, expansion.sizes, batch.options),
+                    (batch.seed, expansion.seeds, expansion.sizes, batch.options, *terms),
                 )
                 if there := await repository.with_key(batch.request_key):
                     return there

@@ -84,7 +84,7 @@ class GalleryItem:
 
     Attributes:
         picture: `None` where the item failed.
-        caption_origin: `llm` or `template`; `None` where there is no caption.
+        caption_origin: `llm`, `template` or `person`; `None` where there is no caption.
         caption_model: the language model's name, where one wrote the caption.
         seconds: wall time of the picture.
         error: what went wrong, where something did.
@@ -94,7 +94,7 @@ class GalleryItem:
     prompt: str
     picture: GalleryPicture | None = None
     caption: str | None = None
-    caption_origin: Literal["llm", "template"] | None = None
+    caption_origin: Literal["llm", "template", "person"] | None = None
     caption_model: str | None = None
     seed: int | None = None
     device: str | None = None
@@ -110,7 +110,8 @@ class GalleryItem:
             return "no caption"
         if self.caption_origin == "llm":
             return f"written by {self.caption_model or 'a language model'}"
-        return "written by template engine" if self.caption_origin else "writer not recorded"
+        by = {"template": "written by template engine", "person": "written by a person"}
+        return by.get(str(self.caption_origin), "writer not recorded")
 
     @property
     def ignored(self) -> tuple[str, ...]:

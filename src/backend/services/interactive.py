@@ -23,8 +23,9 @@ from typing import Any
 
 from backend.database.engine import Database
 from backend.errors import InvalidRequest, UnsupportedTask
+from backend.imaging.checks import PROMPT_LIMIT, SEED_LIMIT
 from backend.imaging.selection import check_card
-from backend.imaging.types import PROMPT_LIMIT, SEED_LIMIT, ImageRequest, ModelCard, OnStep
+from backend.imaging.types import ImageRequest, ModelCard, OnStep
 from backend.models.content import ContentModel
 from backend.repositories.blob_references import BlobReferences
 from backend.repositories.contents import ContentRepository

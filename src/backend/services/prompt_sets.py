@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from heapq import nlargest
 from itertools import count
 
-from backend.imaging.types import PROMPT_LIMIT
+from backend.imaging.checks import PROMPT_LIMIT
 from backend.services.prompt_grammar import (
     Access,
     Assignment,

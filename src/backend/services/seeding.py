@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from backend.errors import GatorError, InvalidRequest, ProviderNotConfigured
+from backend.imaging.checks import SEED_LIMIT
 from backend.imaging.selection import choose_model
-from backend.imaging.types import SEED_LIMIT, ImageRequest, ModelCard, item_seed
+from backend.imaging.types import ImageRequest, ModelCard, item_seed
 from backend.models.base import new_id
 from backend.models.base_image import MAX_CANDIDATES, BaseImageVersionModel, SeedFailure
 from backend.models.persona import PersonaModel

@@ -6,6 +6,7 @@ from alembic import context
 
 import backend.models.base_image
 import backend.models.batch
+import backend.models.caption_memory
 import backend.models.content
 import backend.models.idempotency
 import backend.models.persona

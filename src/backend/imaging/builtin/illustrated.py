@@ -52,6 +52,9 @@ class IllustratedEngine:
         """Return the styles that were read from their files."""
         return tuple(self._styles)
 
+    def memory(self) -> None:
+        """Return nothing: it works in the processor's memory."""
+
     def render(
         self, requests: Sequence[ImageRequest], card: ModelCard, watch: Watch
     ) -> Sequence[Drawn]:

@@ -24,7 +24,7 @@ from backend.imaging.diffusion.embeddings import PromptEmbeddings
 from backend.imaging.diffusion.encoding import check_format, encode_picture
 from backend.imaging.diffusion.faults import translated
 from backend.imaging.diffusion.loading import fingerprint, load_pipeline, weights_bytes
-from backend.imaging.diffusion.memory import MemoryKeeper, Relief, Shape
+from backend.imaging.diffusion.memory import DeviceMemory, MemoryKeeper, Relief, Shape
 from backend.imaging.diffusion.microbatch import Outcome, Steps, call_parameters, render
 from backend.imaging.diffusion.preview import PreviewMap
 from backend.imaging.diffusion.receipts import circumstances
@@ -43,6 +43,7 @@ from backend.imaging.types import (
     Drawn,
     EngineContext,
     ImageRequest,
+    MemoryReading,
     ModelCard,
     Watch,
 )
@@ -81,6 +82,10 @@ class DiffusionEngine:
     def models(self) -> list[str]:
         """Return the names of the models that are loaded."""
         return [resident.model for resident in self._residency.residents.values()]
+
+    def memory(self) -> MemoryReading | None:
+        """Return how full the card is; `None` on a CPU."""
+        return DeviceMemory(self._context.torch_device).reading()
 
     def render(
         self, requests: Sequence[ImageRequest], card: ModelCard, watch: Watch

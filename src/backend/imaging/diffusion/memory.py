@@ -18,6 +18,7 @@ import torch
 from backend.errors import DeviceOutOfMemory
 from backend.imaging.diffusion.faults import first_line, is_out_of_memory
 from backend.imaging.diffusion.residency import release_memory
+from backend.imaging.types import MemoryReading
 
 Result = TypeVar("Result")
 
@@ -67,6 +68,13 @@ class DeviceMemory:
         free, _ = torch.cuda.mem_get_info(self._device)
         cached = torch.cuda.memory_reserved(self._device)
         return int(free + cached - torch.cuda.memory_allocated(self._device))
+
+    def reading(self) -> MemoryReading | None:
+        """Return how full the device is by every process, where it tells."""
+        if not self.is_known:
+            return None
+        free, total = torch.cuda.mem_get_info(self._device)
+        return MemoryReading(total - free, total)
 
     def start(self) -> int:
         """Begin to watch the peak; return what is allocated now."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from diffusers import AutoPipelineForImage2Image
+import diffusers
 from PIL import Image, ImageOps
 
 from backend.errors import InvalidRequest, UnsupportedTask
@@ -98,7 +98,7 @@ def decode(data: bytes, width: int, height: int) -> Image.Image:
 def _image_to_image(resident: Resident, card: ModelCard) -> Any:
     if resident.image_to_image is None:
         try:
-            pipeline = AutoPipelineForImage2Image.from_pipe(resident.pipeline)
+            pipeline = diffusers.AutoPipelineForImage2Image.from_pipe(resident.pipeline)
         except ValueError as exc:
             raise UnsupportedTask(
                 f"model {card.name!r} cannot start from a reference: there is no image-to-image "

@@ -18,6 +18,9 @@ from backend.imaging.pool.learning import Sizes
 from backend.imaging.pool.messages import Failed
 from backend.imaging.pool.seat import FAILURES, Group, Seat, attempt
 from backend.imaging.pool.tickets import Ticket
+from backend.logs import get_logger
+
+log = get_logger(__name__)
 
 ATTEMPTS = 2
 """How often a picture is tried where the device failed."""
@@ -47,7 +50,7 @@ class Faults:
         self._dispatcher.put(ticket)
 
     def succeeded(self, seat: Seat) -> None:
-        """A device did what it was given."""
+        """A device did what it was given, to the end: the picture is a file."""
         seat.failures = seat.doubts = 0
 
     def group_failed(self, seat: Seat, group: Group, failed: Failed) -> None:
@@ -63,10 +66,12 @@ class Faults:
                     seat.encoding.pop(group.task, None)
                 if ticket is not None:
                     seat.failed += 1
-                    ticket.fail(from_wire(failed.code, failed.message, failed.details))
+                    self._give_up(
+                        seat, ticket, from_wire(failed.code, failed.message, failed.details)
+                    )
 
     def worker_lost(
-        self, seat: Seat, error: DeviceLost | None, *, was_starting: bool = False
+        self, seat: Seat, error: DeviceLost | None, reason: str, *, was_starting: bool = False
     ) -> None:
         """A worker is gone; what it had in hand is done again, and it may be held against it."""
         group, seat.group = seat.group, None
@@ -78,12 +83,13 @@ class Faults:
             self._failed(seat, group, error)
         elif was_starting:
             self._blame(seat, error)
-        self._again(innocent)
+        self._again(innocent, seat, reason)
 
     def release(self, name: str) -> None:
         """Let a quarantined device work again."""
         for seat in self._seats.values():
             if seat.device.name == name:
+                log.info("device.released", device=name, reason=seat.quarantine)
                 seat.quarantine = ""
                 seat.failures = 0
 
@@ -103,12 +109,12 @@ class Faults:
         if isinstance(error, DeviceOutOfMemory):
             self._sizes.too_large(seat.device.device_id, group.like, group.size)
         if isinstance(error, RenderCancelled):
-            self._again(tickets)
+            self._again(tickets, seat, error.message)
         elif group.size > 1:
             self._blame_if_lost(seat, error, tickets[0])
             for ticket in tickets:
                 ticket.largest = (group.size + 1) // 2
-            self._again(tickets)
+            self._again(tickets, seat, error.message)
         else:
             self._one_failed(seat, group, tickets[0], error)
 
@@ -123,13 +129,28 @@ class Faults:
                     self._seats[device_id].failures = max(0, self._seats[device_id].failures - 1)
             else:
                 self._blame_if_lost(seat, error, ticket)
-            ticket.fail(_final(error, ticket))
+            self._give_up(seat, ticket, _final(error, ticket))
             return
         ticket.avoid.add(seat.device.device_id)
         self._blame_if_lost(seat, error, ticket)
-        self._again([ticket])
+        self._again([ticket], seat, error.message)
 
-    def _again(self, tickets: Sequence[Ticket]) -> None:
+    def _give_up(self, seat: Seat, ticket: Ticket, error: GatorError) -> None:
+        ticket.log.warning(
+            "picture.failed", device=seat.device.name, code=error.code, error=error.message
+        )
+        ticket.fail(error)
+
+    def _again(self, tickets: Sequence[Ticket], seat: Seat, reason: str) -> None:
+        """Queue tickets anew that a device did not finish, and say why."""
+        wanted = [ticket for ticket in tickets if ticket.is_wanted]
+        self._requeue(wanted)
+        for ticket in wanted:
+            if ticket.is_wanted:
+                home = self._seats[ticket.home].device.name
+                ticket.log.warning("picture.again", device=seat.device.name, to=home, error=reason)
+
+    def _requeue(self, tickets: Sequence[Ticket]) -> None:
         """Queue tickets again, each at a device that it need not avoid, where there is one."""
         usable = [i for i, other in self._seats.items() if not other.quarantine]
         if not usable:
@@ -142,7 +163,7 @@ class Faults:
                 ticket.avoid.clear()
             if ticket.home not in (fresh or usable):
                 ticket.home = self._shortest(fresh or usable)
-        self._dispatcher.put_back(ticket for ticket in tickets if ticket.is_wanted)
+        self._dispatcher.put_back(tickets)
 
     def _blame_if_lost(self, seat: Seat, error: GatorError, ticket: Ticket) -> None:
         """Hold a loss against the device, unless the search for a poisoned picture explains it."""
@@ -156,7 +177,14 @@ class Faults:
         if seat.failures >= FAILURES and not seat.quarantine:
             seat.quarantine = f"failed {FAILURES} times in a row, at last: {error.message}"
             home = seat.device.device_id
-            self._again(self._dispatcher.drain(lambda ticket: ticket.home == home))
+            waiting = self._dispatcher.drain(lambda ticket: ticket.home == home)
+            log.error(
+                "device.quarantined",
+                device=seat.device.name,
+                reason=seat.quarantine,
+                waiting=len(waiting),
+            )
+            self._requeue([ticket for ticket in waiting if ticket.is_wanted])
             self._strand_check()
 
     def _strand_check(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.imaging.types import ImageRequest, Kind, ModelCard, Phase
+from backend.imaging.types import ImageRequest, Kind, MemoryReading, ModelCard, Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,16 @@ class Began:
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """Worker to parent: a denoising step is done; `preview` is a small picture, now and then."""
+    """Worker to parent: a denoising step is done.
+
+    `preview`, a small picture, and `memory`, the device's, come along now and then.
+    """
 
     task: int
     done: int
     total: int
     preview: bytes | None = None
+    memory: MemoryReading | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Rested:
     task: int
     models: tuple[str, ...]
     rss_bytes: int
+    memory: MemoryReading | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from structlog.contextvars import get_contextvars
+
 from backend.errors import DeviceLost, InvalidRequest, ModelNotAvailable
 from backend.imaging.devices import Device
 from backend.imaging.pool.messages import Finished
@@ -110,6 +112,7 @@ class DevicePool:
             submitted=time.monotonic(),
             alone=request.reference is not None or on_step is not None,
             on_step=on_step,
+            labels=get_contextvars(),
         )
         supervisor.submit(ticket, devices)
         return ticket

@@ -11,6 +11,7 @@ from backend.imaging.devices import Device
 from backend.imaging.pool.dispatcher import Station
 from backend.imaging.pool.process import WorkerProcess
 from backend.imaging.pool.tickets import Ticket
+from backend.imaging.types import MemoryReading
 
 FAILURES = 3
 """Failures of a device in a row after which it is quarantined."""
@@ -93,6 +94,7 @@ class DeviceSnapshot:
         images_per_s: at its present pace; `None` where nothing is known.
         waiting: requests whose home it is.
         reason: why it is quarantined.
+        memory: how full it was when its worker last told; `None` where that has not.
         preview: a small picture of what it draws, WebP; `None` where there is none.
     """
 
@@ -113,6 +115,7 @@ class DeviceSnapshot:
     pid: int | None
     waiting: int
     reason: str
+    memory: MemoryReading | None = None
     preview: bytes | None = field(default=None, repr=False)
 
 
@@ -136,6 +139,7 @@ class Seat:
     busy_s: float = 0.0
     pace_s: float | None = None
     rss_bytes: int = 0
+    memory: MemoryReading | None = None
     preview: bytes | None = None
 
     @property
@@ -179,6 +183,7 @@ class Seat:
             pid=self.worker.pid if self.worker else None,
             waiting=waiting,
             reason=self.quarantine,
+            memory=self.memory,
             preview=self.preview if group else None,
         )
 

@@ -45,6 +45,9 @@ from backend.imaging.pool.messages import (
 from backend.imaging.pool.process import WorkerProcess
 from backend.imaging.pool.seat import DeviceSnapshot, Group, Limits, Seat
 from backend.imaging.pool.tickets import Ticket
+from backend.logs import get_logger
+
+log = get_logger(__name__)
 
 _CLOSED = "the device pool was closed."
 IDLE_WAIT_S = 60.0
@@ -158,6 +161,7 @@ class Supervisor:
         now = time.monotonic()
         group = seat.group
         if isinstance(reply, Ready):
+            log.info("worker.ready", device=seat.device.name, seconds=round(now - seat.started, 3))
             seat.is_up, seat.started, seat.busy_s = True, now, 0.0
         elif isinstance(reply, Finished):
             self._deliver(seat, reply)
@@ -172,6 +176,7 @@ class Supervisor:
             group.step, group.steps = reply.done, reply.total
             group.deadline = now + self._limits.step_s
             seat.preview = reply.preview or seat.preview
+            seat.memory = reply.memory or seat.memory
             group.tell(reply.preview)
         elif isinstance(reply, Rested):
             self._rest(seat, group, reply, now)
@@ -180,7 +185,7 @@ class Supervisor:
             seat.busy_s += now - group.sent
             self._faults.group_failed(seat, group, reply)
             if reply.code == DeviceFault.code:
-                self._kill(seat, None)
+                self._kill(seat, None, reply.message)
 
     def _rest(self, seat: Seat, group: Group, reply: Rested, now: float) -> None:
         """The device is free; learn from what it did."""
@@ -190,7 +195,7 @@ class Supervisor:
         seat.group = seat.preview = None
         seat.busy_s += now - group.sent
         seat.models, seat.rss_bytes = frozenset(reply.models), reply.rss_bytes
-        self._faults.succeeded(seat)
+        seat.memory = reply.memory
         device, each = seat.device.device_id, (now - group.sent - group.loading_s) / group.size
         self._pace.learn(device, group.like, each, is_first=group.loading_s > 0)
         seat.pace_s = self._pace.seconds(device, group.like)
@@ -200,6 +205,7 @@ class Supervisor:
             self._loads.learn(device, group.model, group.loading_s)
 
     def _deliver(self, seat: Seat, picture: Finished) -> None:
+        self._faults.succeeded(seat)
         for group in (seat.encoding.get(picture.task), seat.group):
             if group is not None and group.task == picture.task:
                 ticket = group.tickets.pop(picture.index, None)
@@ -215,19 +221,21 @@ class Supervisor:
         if seat.worker is None:
             return
         self._selector.unregister(seat.worker)
-        self._abandon(seat, seat.worker.explain(when))
+        error = seat.worker.explain(when)
+        self._abandon(seat, error, error.message)
 
-    def _kill(self, seat: Seat, error: DeviceLost | None) -> None:
+    def _kill(self, seat: Seat, error: DeviceLost | None, reason: str) -> None:
         """End a worker; without an error nobody is to blame."""
         if seat.worker is not None:
             self._selector.unregister(seat.worker)
             seat.worker.kill()
-            self._abandon(seat, error)
+            self._abandon(seat, error, reason)
 
-    def _abandon(self, seat: Seat, error: DeviceLost | None) -> None:
+    def _abandon(self, seat: Seat, error: DeviceLost | None, reason: str) -> None:
+        log.warning("worker.lost", device=seat.device.name, reason=reason)
         was_starting = not seat.is_up
-        seat.worker, seat.is_up, seat.models = None, False, frozenset()
-        self._faults.worker_lost(seat, error, was_starting=was_starting)
+        seat.worker, seat.is_up, seat.models, seat.memory = None, False, frozenset(), None
+        self._faults.worker_lost(seat, error, reason, was_starting=was_starting)
 
     def _deadlines(self) -> list[tuple[Seat, float]]:
         found = []
@@ -244,20 +252,24 @@ class Supervisor:
                 continue
             group = seat.group
             if group is not None and group.cancelled and group.deadline <= now:
-                self._kill(seat, None)
+                self._kill(seat, None, "it did not stop when its pictures were cancelled.")
                 continue
             doing = group.phase if group else ("encode" if seat.is_up else "start")
-            self._kill(seat, _hung(seat, doing))
+            hung = _hung(seat, doing)
+            self._kill(seat, hung, hung.message)
 
     def _forget_unwanted(self) -> None:
         """Drop what nobody waits for any more, and stop what is rendered for nobody."""
         self._unwanted = False
-        self._dispatcher.drain(lambda ticket: not ticket.is_wanted)
+        for ticket in self._dispatcher.drain(lambda ticket: not ticket.is_wanted):
+            ticket.log.info("picture.cancelled", device=None)
         for seat in self._seats.values():
             group = seat.group
             if group is None or group.cancelled or group.is_wanted or seat.worker is None:
                 continue
             group.cancelled = True
+            for ticket in group.tickets.values():
+                ticket.log.info("picture.cancelled", device=seat.device.name, step=group.step)
             group.deadline = time.monotonic() + self._limits.cancel_s
             with suppress(OSError):  # gone: its hang-up is heard next
                 seat.worker.send(Cancel(group.task))
@@ -279,6 +291,8 @@ class Supervisor:
         seat.starts += 1
         seat.worker = WorkerProcess(seat.device, cpu_threads=self._cpu_threads)
         self._selector.register(seat.worker, selectors.EVENT_READ, seat)
+        what = "worker.started" if seat.starts == 1 else "worker.restarted"
+        log.info(what, device=seat.device.name, pid=seat.worker.pid, restarts=seat.starts - 1)
 
     def _feed(self, seat: Seat, *, steal: bool) -> None:
         now, device_id = time.monotonic(), seat.device.device_id

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
 from backend.errors import GatorError
 from backend.imaging.types import ImageRequest, ModelCard, OnStep
+from backend.logs import get_logger
+
+log = get_logger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -25,6 +31,7 @@ class Ticket:
         passed_over: how often its home took a younger one first.
         on_step: told of its steps.
         number: its place in the order of arrival; the dispatcher's.
+        labels: what the caller's own log lines carry; the ticket's carry it too.
     """
 
     request: ImageRequest
@@ -40,6 +47,7 @@ class Ticket:
     passed_over: int = 0
     on_step: OnStep | None = None
     number: int = 0
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def priority(self) -> int:
@@ -50,6 +58,11 @@ class Ticket:
     def is_wanted(self) -> bool:
         """Whether somebody still waits for the image."""
         return not self.image.done()
+
+    @property
+    def log(self) -> structlog.stdlib.BoundLogger:
+        """The pool's log, with the ticket's labels."""
+        return log.bind(**self.labels)
 
     def stepped(self, done: int, total: int, preview: bytes | None) -> None:
         """Tell who watches how far it is, unless nobody waits any more."""

@@ -45,10 +45,11 @@ from backend.imaging.pool.messages import (
     Rested,
     Stepped,
 )
-from backend.imaging.types import Drawn, Engine, EngineContext, Phase
+from backend.imaging.types import Drawn, Engine, EngineContext, MemoryReading, Phase
 
 STEP_INTERVAL_S = 0.05
 PREVIEW_INTERVAL_S = 0.5
+MEMORY_INTERVAL_S = 0.5
 _ENCODING = 16
 """Pictures that may wait to be encoded; bounds the memory that a slow disk costs."""
 
@@ -89,6 +90,11 @@ class Worker:
         """Tell whether the parent does not want a task any more."""
         return task in self._cancelled
 
+    def memory(self) -> MemoryReading | None:
+        """Return how full the device is, as the first engine tells that can; engines' thread."""
+        readings = (engine.memory() for engine in self._engines.values())
+        return next((reading for reading in readings if reading), None)
+
     def _listen(self) -> None:
         try:
             while True:
@@ -116,7 +122,7 @@ class Worker:
             self.send(_crash(task, exc))
         else:
             models = tuple(name for e in self._engines.values() for name in e.models())
-            self.send(Rested(task.task, models, _rss_bytes()))
+            self.send(Rested(task.task, models, _rss_bytes(), self.memory()))
             for index, picture in enumerate(drawn):
                 self._drawn.put((task, index, picture))
         self._cancelled.discard(task.task)
@@ -139,6 +145,7 @@ class _Watch:
         self._worker = worker
         self._task = task
         self._told = self._previewed = time.monotonic()
+        self._measured = 0.0
 
     def check(self) -> None:
         if self._worker.is_cancelled(self._task):
@@ -157,7 +164,10 @@ class _Watch:
         if preview and done < total and now - self._previewed >= PREVIEW_INTERVAL_S:
             shown = preview()
             self._previewed = now
-        self._worker.send(Stepped(self._task, done, total, shown))
+        memory = None
+        if now - self._measured >= MEMORY_INTERVAL_S:
+            memory, self._measured = self._worker.memory(), now
+        self._worker.send(Stepped(self._task, done, total, shown, memory))
 
 
 def _build_engine(path: str, context: EngineContext) -> Engine:
