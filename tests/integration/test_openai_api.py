@@ -236,6 +236,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": "   "}, "prompt", "at least 1"),
     ({"prompt": "x" * 4_001}, "prompt", "at most 4000"),
     ({"prompt": "a\x00b"}, "prompt", "U+0000"),
+    ({"model": "persona:\x00"}, "model", "U+0000"),
     ({"size": "large"}, "size", "must be auto, or width x height"),
     ({"size": "8x8"}, "size", "must be auto, or width x height"),
     ({"size": "4096x4096"}, "size", "up to 2048 pixels a side"),
@@ -286,6 +287,13 @@ def test_a_model_that_is_not_here_is_named(client: OpenAI) -> None:
         assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
         with pytest.raises(openai.NotFoundError):
             client.models.retrieve(name)
+
+
+@pytest.mark.parametrize("name", ["%00", "persona:%00", "%ed%a0%80", "x" * 301, "..%2f..%2fetc"])
+def test_a_name_that_is_none_is_refused_in_words(url: str, name: str) -> None:
+    answer = httpx2.get(f"{url}/v1/models/{name}", **ANY_URL)
+    assert answer.status_code in (400, 404)
+    assert answer.json()["error"]["message"]
 
 
 def test_a_persona_that_is_not_approved_is_not_drawn(client: OpenAI, url: str) -> None:

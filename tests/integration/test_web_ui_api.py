@@ -148,7 +148,10 @@ def test_the_options_name_the_model_that_is_used(web_ui: httpx2.Client) -> None:
         ({"alwayson_scripts": {"controlnet": {}}}, 422, "alwayson_scripts is not taken"),
         ({"send_images": False}, 422, "send_images is not taken"),
         ({"override_settings": {"CLIP_stop_at_last_layers": 2}}, 422, "is not a setting"),
-        ({"override_settings": {"sd_model_checkpoint": 3}}, 422, "must be a model's name"),
+        ({"override_settings": {"sd_model_checkpoint": 3}}, 422, "valid string"),
+        ({"override_settings": {"sd_model_checkpoint": "a\ud800"}}, 422, "U+D800"),
+        ({"override_settings": {"a\ud800": 1}}, 422, "is not a setting"),
+        ({"sampler_name": "\ud800"}, 422, "U+D800"),
         ({"override_settings": {"sd_model_checkpoint": "v1-5"}}, 404, "'v1-5' is not available"),
         ({"init_images": ["x"]}, 422, "init_images: Extra inputs"),
         ({"batch_size": 4, "n_iter": 3}, 422, "n: is 12; 1 to 10"),
@@ -162,7 +165,11 @@ def test_the_options_name_the_model_that_is_used(web_ui: httpx2.Client) -> None:
 def test_what_is_refused_is_said_in_the_web_uis_form(
     web_ui: httpx2.Client, change: dict[str, Any], status: int, says: str
 ) -> None:
-    answer = web_ui.post("/sdapi/v1/txt2img", json={"prompt": "a harbour", **change})
+    answer = web_ui.post(
+        "/sdapi/v1/txt2img",
+        content=json.dumps({"prompt": "a harbour", **change}),
+        headers={"content-type": "application/json"},
+    )
     body = answer.json()
     assert answer.status_code == status, body
     assert set(body) == {"error", "detail", "body", "errors"}

@@ -10,11 +10,14 @@ from backend.api.dependencies import OpenStudio
 from backend.api.openai_schemas import ModelList, ModelObject
 from backend.api.spoken_errors import openai_errors
 from backend.errors import Conflict, ModelNotAvailable
+from backend.models.persona import CleanText
 from backend.services.subjects import Listed
 
 router = APIRouter(prefix="/v1/models", tags=["openai"])
 
-ModelId = Annotated[str, Path(min_length=1, max_length=300, description="As the list has it.")]
+ModelId = Annotated[
+    CleanText, Path(min_length=1, max_length=300, description="As the list has it.")
+]
 
 
 @router.get("", summary="List models and personas, as OpenAI does", responses=openai_errors())

@@ -46,6 +46,9 @@ SAMPLERS: Mapping[str, str] = {
 _ANY_SAMPLER = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 """Families whose models take every sampler; others, such as Flux, were trained for one."""
 
+USUAL_SEEDS = 2**32
+"""Seeds by chance stay below it, since scripts keep them in 32 bits."""
+
 _OWN_SAMPLER = "Automatic"
 
 
@@ -92,7 +95,7 @@ async def get_web_ui_options(studio: OpenStudio) -> WebUiOptions:
 
 def _order(wanted: TextToImage) -> PictureOrder:
     chance = wanted.seed is None or wanted.seed < 0
-    seed = fresh_seed() if chance else int(wanted.seed or 0)
+    seed = fresh_seed(USUAL_SEEDS) if chance else int(wanted.seed or 0)
     options = {
         "negative_prompt": wanted.negative_prompt or None,
         "num_inference_steps": wanted.steps,

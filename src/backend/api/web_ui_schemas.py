@@ -8,9 +8,9 @@ The web UI itself passes over what it does not know, which its users find out la
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, field_validator, model_validator
 
 from backend.api.schemas import AnyText, Guidance, Prompt, RequestBody, Side, Steps
 from backend.imaging.checks import SEED_LIMIT
@@ -72,11 +72,15 @@ _HARMLESS_SETTINGS = ("enable_pnginfo", "grid_", "return_", "samples_", "save_",
 """How settings begin that have no say in a picture."""
 
 
+Words = Annotated[CleanText, Field(max_length=PROMPT_LIMIT)]
+_model_name = TypeAdapter(ModelName)
+
+
 class TextToImage(RequestBody):
     """Pictures from words; further fields are taken only where they have no say."""
 
     prompt: Prompt = Field(examples=["in a workshop, laughing"])
-    negative_prompt: AnyText | None = None
+    negative_prompt: Words | None = None
     seed: int | None = Field(None, ge=-1, lt=SEED_LIMIT, description="-1 for one by chance.")
     steps: Steps | None = None
     cfg_scale: Guidance | None = None
@@ -89,11 +93,11 @@ class TextToImage(RequestBody):
         le=MAX_PICTURES,
         description=f"Times `batch_size` pictures; {MAX_PICTURES} at most in all.",
     )
-    sampler_name: AnyText | None = Field(
+    sampler_name: Words | None = Field(
         None, description="Used where it is one of ours, else the model's own is; `info` says."
     )
-    sampler_index: AnyText | None = Field(None, description="The same, by its older name.")
-    scheduler: AnyText | None = None
+    sampler_index: Words | None = Field(None, description="The same, by its older name.")
+    scheduler: Words | None = None
     override_settings: dict[str, Any] | None = Field(
         None,
         description=f"`{CHECKPOINT}` names a model, or a persona as `persona:<name>`.",
@@ -115,13 +119,12 @@ class TextToImage(RequestBody):
     @field_validator("override_settings")
     @classmethod
     def _known_settings(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        for name, setting in (value or {}).items():
-            if name == CHECKPOINT:
-                if not isinstance(setting, str):
-                    raise ValueError(f"{CHECKPOINT} must be a model's name")
-            elif not name.startswith(_HARMLESS_SETTINGS):
-                raise ValueError(f"{name[:80]} is not a setting that is taken here")
-        return value
+        given = value or {}
+        for name in given:
+            if name != CHECKPOINT and not name.startswith(_HARMLESS_SETTINGS):
+                raise ValueError(f"{name[:80]!a} is not a setting that is taken here")
+        model = given.get(CHECKPOINT) or None
+        return {CHECKPOINT: _model_name.validate_python(model, strict=True)} if model else None
 
     @property
     def count(self) -> int:
@@ -131,7 +134,7 @@ class TextToImage(RequestBody):
     @property
     def checkpoint(self) -> str | None:
         """The model that is asked for, if one is."""
-        return (self.override_settings or {}).get(CHECKPOINT) or None
+        return (self.override_settings or {}).get(CHECKPOINT)
 
 
 class TextToImageAnswer(BaseModel):

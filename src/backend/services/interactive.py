@@ -232,9 +232,9 @@ class InteractivePictures:
         return kept
 
 
-def fresh_seed() -> int:
+def fresh_seed(below: int = SEED_LIMIT) -> int:
     """Draw a seed by chance."""
-    return secrets.randbelow(SEED_LIMIT)
+    return secrets.randbelow(below)
 
 
 def _check_count(count: int) -> None:
