@@ -12,8 +12,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter, field_validator, model_validator
 
-from backend.api.schemas import AnyText, Guidance, Prompt, RequestBody, Side, Steps
-from backend.imaging.checks import SEED_LIMIT
+from backend.api.schemas import Guidance, ModelName, Prompt, RequestBody, Side, Steps
+from backend.imaging.checks import PROMPT_LIMIT, SEED_LIMIT
+from backend.models.persona import CleanText
 from backend.services.interactive import MAX_PICTURES
 
 CHECKPOINT = "sd_model_checkpoint"

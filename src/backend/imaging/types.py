@@ -12,13 +12,13 @@ from backend.imaging.checks import SEED_LIMIT, checked
 Kind = Literal["diffusion", "illustrated", "cloud"]
 Phase = Literal["load", "compile", "render"]
 
-_TRANSIENT = ("reference", "device_id", "priority", "model")
-
 OnStep = Callable[[int, int, bytes | None], None]
 """Told of steps done, of steps in all, and now and then a small WebP of how far a picture is.
 
 It is called from another thread, and has to return at once and raise nothing.
 """
+
+_TRANSIENT = ("reference", "device_id", "priority", "model")
 
 
 @dataclass(frozen=True, slots=True)
