@@ -22,7 +22,9 @@ class Cli:
 
     def environment(self, **changes: str) -> dict[str, str]:
         mine = {"GATOR_HOME": str(self.home), "GATOR_DEVICES": self.devices}
-        return {**os.environ, **mine, **changes}
+        # The test runner's processes have a width of their own, which is no terminal's.
+        known = {name: os.environ[name] for name in os.environ.keys() - {"COLUMNS", "LINES"}}
+        return {**known, **mine, **changes}
 
     def run(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -89,7 +89,9 @@ def test_api_startup_is_timed_against_a_bare_app() -> None:
 
 
 def test_captions_are_counted_for_every_example_persona() -> None:
-    personas = run("captions", "--captions", "20")["figures"]["personas"]
+    personas = run("captions", "--captions", "20", "--grammar-captions", "40")["figures"][
+        "personas"
+    ]
     assert {figures["style"] for figures in personas.values()} == {
         "professional",
         "creative",
