@@ -100,11 +100,11 @@ def write_archive(document: bytes | None, assets: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         if document is not None:
-            _put(archive, DOCUMENT, document, zipfile.ZIP_DEFLATED)
+            _put(archive, DOCUMENT, document)
         for name in sorted(assets):
             if not is_plain(name):
                 raise ValueError(f"{name!r} is no plain name")
-            _put(archive, name, assets[name], zipfile.ZIP_STORED)
+            _put(archive, name, assets[name])
     return buffer.getvalue()
 
 
@@ -114,9 +114,12 @@ def read_assets(data: bytes) -> dict[str, bytes]:
         return {entry.filename: archive.read(entry) for entry in archive.infolist()}
 
 
-def _put(archive: zipfile.ZipFile, name: str, data: bytes, method: int) -> None:
+def _put(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    """Add a file, packed where that is worth it and would not pass for a bomb."""
     entry = zipfile.ZipInfo(name, _BEGAN)
-    entry.compress_type = method
+    ratio = len(data) / max(1, len(zlib.compress(data, 1)))
+    worth = 1.1 < ratio < MAX_RATIO / 2
+    entry.compress_type = zipfile.ZIP_DEFLATED if worth else zipfile.ZIP_STORED
     entry.external_attr = 0o644 << 16
     archive.writestr(entry, data)
 

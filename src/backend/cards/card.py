@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from backend.cards.document import Document
-from backend.cards.faults import FIELD, Note, refuse
+from backend.cards.faults import FIELD, Note, refusal, refuse
 
 _FIELDS_V1 = ("description", "personality", "scenario", "first_mes", "mes_example")
 _FIELDS_ELIZA = ("adjectives", "topics", "messageExamples", "postExamples", "style", "lore")
@@ -75,7 +75,7 @@ def recognise(document: Document, field: str = FIELD) -> Card:
         InvalidRequest: it is none that is read.
     """
     spec = document.get("spec")
-    if spec in SPECS:
+    if isinstance(spec, str) and spec in SPECS:
         if not isinstance(document.get("data"), dict):
             refuse(f"says that it is a {spec}, but has no `data`", field)
         return Card(SPECS[spec], document)
@@ -85,7 +85,7 @@ def recognise(document: Document, field: str = FIELD) -> Card:
         return Card(CardFormat.ELIZA, document)
     if isinstance(document.get("name"), str) and any(name in document for name in _FIELDS_V1):
         return Card(CardFormat.V1, document)
-    refuse("is JSON, but neither a character card nor an elizaOS character", field)
+    raise refusal("is JSON, but neither a character card nor an elizaOS character", field)
 
 
 def _is_eliza(document: Mapping[str, Any]) -> bool:

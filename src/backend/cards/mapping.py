@@ -24,9 +24,10 @@ STYLES = ("aesthetic", "voice_style", "tone")
 Values = dict[str, Any]
 
 _CATALOGUE = frozenset(
-    "nsfw sfw nsfl oc male female nonbinary furry anime english multilingual roleplay rpg scenario "
-    "tavern sillytavern chatbot character original_character fictional multiple_characters wholesome "
-    "detailed lorebook v2 v3 risuai pygmalion malepov femalepov anypov".split()
+    {"nsfw", "sfw", "nsfl", "oc", "original_character", "multiple_characters", "fictional"}
+    | {"male", "female", "nonbinary", "non-binary", "anypov", "malepov", "femalepov"}
+    | {"english", "multilingual", "character", "chatbot", "tavern", "sillytavern", "risuai"}
+    | {"lorebook", "v2", "v3"}
 )
 """Tags that file a card in a catalogue; nobody speaks about them."""
 
@@ -48,7 +49,11 @@ class Mapped(NamedTuple):
 
 
 def mapped(card: Card) -> Mapped:
-    """Read out of a card what a persona has a home for; a field that is silent is left out."""
+    """Read out of a card what a persona has a home for; a field that is silent is left out.
+
+    Looks and personality a persona cannot do without: where a card says nothing of them, its name
+    stands for them, which is told.
+    """
     return _from_eliza(card) if card.format is CardFormat.ELIZA else _from_card(card)
 
 
@@ -57,20 +62,17 @@ def kept_fields(card: Card) -> list[str]:
     used = {"name", "description", "personality", "tags"}
     if card.format is CardFormat.ELIZA:
         used = {"name", "bio", "adjectives", "topics", "style"}
-    elif card.format is CardFormat.V1:
-        used = {"name", "description", "personality"}
     nested = card.format in (CardFormat.V2, CardFormat.V3)
-    ignored = used | {"extensions"}
     found = [
         f"data.{key}" if nested else key
         for key, value in card.data.items()
-        if key not in ignored and value not in (None, "", [], {})
+        if key not in used | {"extensions"} and value not in (None, "", [], {})
     ]
     if nested:
         found += [key for key in card.document if key not in ("spec", "spec_version", "data")]
     extensions = card.data.get("extensions")
-    where = "data.extensions" if nested else "extensions"
     if isinstance(extensions, dict):
+        where = "data.extensions" if nested else "extensions"
         found += [f"{where}.{key}" for key in extensions if key != "gator"]
     return [name[:200] for name in found]
 
@@ -78,7 +80,7 @@ def kept_fields(card: Card) -> list[str]:
 def _from_card(card: Card) -> Mapped:
     data = card.data
     where = "" if card.format is CardFormat.V1 else "data."
-    draft = _Draft(first_text([data.get("nickname"), data.get("name"), card.document.get("name")]))
+    draft = _Draft(speaker_of(card))
     draft.name(first_text([data.get("name"), card.document.get("name")]), f"{where}name")
     description = first_text([data.get("description")])
     personality = first_text([data.get("personality")])
@@ -93,7 +95,7 @@ def _from_card(card: Card) -> Mapped:
 
 def _from_eliza(card: Card) -> Mapped:
     data = card.data
-    draft = _Draft(first_text([data.get("name")]))
+    draft = _Draft(speaker_of(card))
     draft.name(first_text([data.get("name")]), "name")
     adjectives = ", ".join(one.strip() for one in texts(data.get("adjectives")))
     draft.description(bio_text(card), "bio", own_personality=bool(adjectives))
@@ -104,6 +106,17 @@ def _from_eliza(card: Card) -> Mapped:
     draft.styles(list(texts(guidelines)))
     _tell_odd(data, ("name", "bio"), "", draft.notes)
     return draft.done()
+
+
+def speaker_of(card: Card) -> str:
+    """Return what `{{char}}` stands for: the nickname, else the name."""
+    data = card.data
+    extensions = data.get("extensions")
+    gator = extensions.get("gator") if isinstance(extensions, dict) else None
+    only_v3 = gator.get("v3") if isinstance(gator, dict) else None
+    nickname = only_v3.get("nickname") if isinstance(only_v3, dict) else None
+    names = [data.get("nickname"), nickname, data.get("name"), card.document.get("name")]
+    return first_text(names)
 
 
 def bio_text(card: Card) -> str:
@@ -157,6 +170,13 @@ class _Draft:
         self.words("voice_style", _as_many("; ", free, STYLE_LIMIT), "style.all", STYLE_LIMIT)
 
     def done(self) -> Mapped:
+        """Return what was collected, with the name where a persona needs words and has none."""
+        for field in ("appearance", "personality"):
+            if field not in self._values and "name" in self._values:
+                self._values[field] = self._values["name"]
+                self._sources[field] = self._sources["name"]
+                reason = "is not said; the name stands for it until somebody writes it"
+                self.notes.append(Note(field, reason))
         return Mapped(self._values, self._sources, self.notes)
 
     def _set(self, field: str, text: str, source: str, limit: int) -> None:
@@ -180,13 +200,17 @@ def _as_many(separator: str, parts: list[str], limit: int) -> str:
     return text
 
 
+def catalogue_tags(tags: Iterable[str]) -> list[str]:
+    """Return those tags that file a card, and are no themes."""
+    return [tag for tag in tags if tag.strip().casefold().replace(" ", "_") in _CATALOGUE]
+
+
 def _themes(tags: list[str], notes: list[Note], source: str) -> list[str]:
-    kept = [tag for tag in tags if tag.strip().casefold().replace(" ", "_") not in _CATALOGUE]
-    filed = [tag.strip() for tag in tags if tag not in kept]
+    filed = catalogue_tags(tags)
     if filed:
         reason = f"files the card and is no theme: {', '.join(filed)[:200]}"
         notes.append(Note(source, reason))
-    return kept
+    return [tag for tag in tags if tag not in filed]
 
 
 def _tell_odd(data: Values, fields: Iterable[str], where: str, notes: list[Note]) -> None:

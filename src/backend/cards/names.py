@@ -10,7 +10,9 @@ import re
 
 from backend.cards.limits import MAX_NAME_CHARACTERS
 
-_PART = re.compile(r"[^/\\:*?\"<>|\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,120}")
+_PART = re.compile(
+    r"[^/\\:*?\"<>|\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]{1,120}"
+)
 _DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 
 EMBEDDED = ("embeded://", "embedded://", "__asset:")

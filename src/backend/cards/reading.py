@@ -17,6 +17,7 @@ from backend.cards.secrets import without_secrets
 from backend.errors import InvalidRequest
 
 _JPEG = b"\xff\xd8\xff"
+_NEWEST = 3.0
 _DEFAULT = "ccdefault:"
 
 
@@ -117,6 +118,7 @@ def _cleaned(found: CardFile) -> CardFile:
     document, removed = without_secrets(found.card.document, eliza=found.card.format == "eliza")
     ignored = list(found.ignored) + removed
     card = Card(found.card.format, document)
+    ignored += _newer(card)
     if card.format is not CardFormat.ELIZA and "extensions" in card.data:
         extensions = card.data["extensions"]
         if not isinstance(extensions, dict):
@@ -124,3 +126,14 @@ def _cleaned(found: CardFile) -> CardFile:
             if extensions is not None:
                 ignored.append(Note("extensions", "is no object, and was left out"))
     return CardFile(card, found.container, found.assets, found.picture, tuple(ignored))
+
+
+def _newer(card: Card) -> list[Note]:
+    """Tell of a card of a later version, which is read as far as this one goes."""
+    version = card.document.get("spec_version")
+    try:
+        newer = card.format is CardFormat.V3 and float(str(version)[:20]) > _NEWEST
+    except ValueError:
+        newer = False
+    reason = f"is {version}; what is newer than {_NEWEST} is kept but not understood"
+    return [Note("spec_version", reason[:200])] if newer else []

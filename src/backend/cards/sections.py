@@ -62,7 +62,8 @@ _PARTS = {
 
 _LABEL = "|".join(sorted(map(re.escape, (*_NAMES, *_PARTS)), key=len, reverse=True))
 _LINE = re.compile(
-    rf"^[ \t]{{0,20}}(?:[-*•#>]{{1,6}}[ \t]{{0,4}})?[\[(]?\*{{0,3}}({_LABEL})\*{{0,3}}"
+    rf"^[ \t]{{0,20}}(?:[-*•#>]{{1,6}}[ \t]{{0,4}})?[\[(]?\*{{0,3}}"
+    rf"(?:[^\s:=()\[\]]{{1,40}}['’]s[ \t])?({_LABEL})\*{{0,3}}"
     r"[ \t]{0,4}[:=]\*{0,3}[ \t]{0,20}([^\n]*)$",
     re.IGNORECASE | re.MULTILINE,
 )

@@ -8,13 +8,14 @@ from typing import Any
 
 USER = "the user"
 
-_CHARACTER = re.compile(
-    r"(?i)\{\{\s*(?:char|name|agentname|bot)\s*\}\}|<(?:bot|char|character)>"
-)
+_CHARACTER = re.compile(r"(?i)\{\{\s*(?:char|name|agentname|bot)\s*\}\}|<(?:bot|char|character)>")
 _USER = re.compile(r"(?i)\{\{\s*(?:user\d*|persona)\s*\}\}|<user>")
 _MACRO = re.compile(r"\{\{[^{}]{0,2000}\}\}")
 _UNSPEAKABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _BLANKS = re.compile(r"[ \t]{2,}")
+_SEPARATORS = re.compile(r"[,;\n]")
+_SENTENCE_END = re.compile(r"[.!?。！？](?:\s|$)")
+_TRAIT_CHARACTERS, _TRAIT_WORDS = 40, 5
 _ENDS = re.compile(r"[.!?…。！？]\s|[,;]\s|\s")
 
 
@@ -55,6 +56,15 @@ def texts(value: Any) -> Iterator[str]:
         yield value
     elif isinstance(value, list):
         yield from (one for one in value if isinstance(one, str))
+
+
+def traits_of(text: str) -> list[str]:
+    """Return the traits that a text lists; none where it is prose."""
+    parts = [part.strip() for part in _SEPARATORS.split(text) if part.strip()]
+    if _SENTENCE_END.search(text):
+        return []
+    short = all(len(part) <= _TRAIT_CHARACTERS and part.count(" ") < _TRAIT_WORDS for part in parts)
+    return parts if short and parts else []
 
 
 def first_text(values: Iterable[Any]) -> str:
