@@ -54,8 +54,15 @@ class Form(NamedTuple):
 
 
 @asynccontextmanager
-async def read_form(request: Request, *, file_field: str = "file") -> AsyncIterator[Form]:
+async def read_form(
+    request: Request, *, file_field: str = "file", limit_bytes: int = MAX_FILE_BYTES
+) -> AsyncIterator[Form]:
     """Read a `multipart/form-data` body to its end; the file is gone after the block.
+
+    Args:
+        request: the form.
+        file_field: the name of the part that is the file.
+        limit_bytes: of the file.
 
     Raises:
         TooLarge: the file, or the body, is larger than is read.
@@ -65,7 +72,7 @@ async def read_form(request: Request, *, file_field: str = "file") -> AsyncItera
     if not match:
         raise _faulty("body", "must be multipart/form-data with a field `file`")
     with tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as spool:
-        reader = _Reader(spool, file_field)
+        reader = _Reader(spool, file_field, limit_bytes)
         await _parse(request, match[2] or match[3], reader)
         spool.seek(0)
         yield Form(spool if reader.has_file else None, reader.texts())
@@ -93,11 +100,12 @@ async def _parse(request: Request, boundary: bytes, reader: _Reader) -> None:
 class _Reader:
     """Takes a parser's parts: the file into the spool, the fields into memory."""
 
-    def __init__(self, spool: IO[bytes], file_field: str) -> None:
+    def __init__(self, spool: IO[bytes], file_field: str, limit_bytes: int) -> None:
         self.ended = False
         self.has_file = False
         self._spool = spool
         self._file_field = file_field
+        self._limit_bytes = limit_bytes
         self._file_bytes = 0
         self._parts = 0
         self._fields: dict[str, bytearray] = {}
@@ -164,10 +172,10 @@ class _Reader:
                 raise TooLarge(f"a field of the form is larger than {MAX_FIELD_BYTES:,} bytes.")
             return
         self._file_bytes += end - start
-        if self._file_bytes > MAX_FILE_BYTES:
+        if self._file_bytes > self._limit_bytes:
             raise TooLarge(
-                f"the file is larger than {MAX_FILE_BYTES // 1024**2} MiB.",
-                {"limit_bytes": MAX_FILE_BYTES, "field": self._file_field},
+                f"the file is larger than {self._limit_bytes // 1024**2} MiB.",
+                {"limit_bytes": self._limit_bytes, "field": self._file_field},
             )
         self._spool.write(data[start:end])
 

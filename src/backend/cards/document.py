@@ -75,6 +75,12 @@ def write_document(document: Mapping[str, Any]) -> bytes:
         return json.dumps(document, allow_nan=False).encode()
 
 
+def own_document(text: str) -> Document:
+    """Parse what `write_document` wrote; it was bounded when it came."""
+    found: Document = json.loads(text)
+    return found
+
+
 def walk(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every value with its dotted path, without recursion."""
     waiting = [(path, value)]

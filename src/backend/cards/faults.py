@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, NoReturn
 
+from backend.cards.text import speakable
 from backend.errors import InvalidRequest, TooLarge
 
 FIELD = "file"
@@ -18,6 +19,7 @@ class Note(NamedTuple):
 
 def refusal(message: str, field: str = FIELD) -> InvalidRequest:
     """Return the error that refuses a card."""
+    message = speakable(message)
     return InvalidRequest(f"{field}: {message}", {"errors": [{"field": field, "message": message}]})
 
 
@@ -28,4 +30,5 @@ def refuse(message: str, field: str = FIELD) -> NoReturn:
 
 def refuse_size(message: str, field: str = FIELD) -> NoReturn:
     """Refuse a card that is larger than is read."""
+    message = speakable(message)
     raise TooLarge(f"{field}: {message}", {"errors": [{"field": field, "message": message}]})

@@ -19,6 +19,11 @@ _TRAIT_CHARACTERS, _TRAIT_WORDS = 40, 5
 _ENDS = re.compile(r"[.!?…。！？]\s|[,;]\s|\s")
 
 
+def speakable(text: str) -> str:
+    """Return a text without what a terminal or UTF-8 would trip over."""
+    return _UNSPEAKABLE.sub("", text)
+
+
 def plain(text: str, name: str) -> str:
     """Return a text with its macros filled in or taken out.
 
@@ -29,7 +34,7 @@ def plain(text: str, name: str) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = _CHARACTER.sub(lambda _: name, text)
     text = _MACRO.sub("", _USER.sub(USER, text))
-    return _BLANKS.sub(" ", _UNSPEAKABLE.sub("", text)).strip()
+    return _BLANKS.sub(" ", speakable(text)).strip()
 
 
 def shortened(text: str, limit: int) -> str:
