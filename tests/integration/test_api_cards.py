@@ -226,6 +226,19 @@ async def test_assets_are_kept_while_their_persona_is_and_checked_as_blobs(tmp_p
         assert (await studio.blob_check.check()).blobs == 0
 
 
+async def test_both_databases_give_back_every_text(database_url: str, tmp_path: Path) -> None:
+    from backend.bootstrap import LOCAL_OWNER, open_studio
+    from backend.config import Settings
+    from backend.services.card_service import CardKind
+
+    settings = Settings(home=tmp_path / "home", devices="cpu:1", database_url=database_url)
+    document = v3(first_mes="\ud800 \x00 ü 日本", x_number=10**30, x_float=0.1)
+    async with open_studio(settings) as studio:
+        made = await studio.cards.import_card(json.dumps(document).encode(), actor=LOCAL_OWNER)
+        exported = await studio.cards.export(made.persona.id, CardKind.V3)
+    assert own(json.loads(exported.data)) == document
+
+
 def test_a_change_here_goes_out_and_an_edit_elsewhere_comes_in(api: httpx2.Client) -> None:
     made = api.post(IMPORT, json=v3()).json()["persona"]
     answer = api.patch(

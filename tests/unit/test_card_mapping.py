@@ -284,6 +284,12 @@ def test_what_would_not_be_read_again_is_not_packed_along() -> None:
     read_card(as_json(written.document))
 
 
+def test_every_field_of_a_persona_is_decided_on() -> None:
+    """A new one goes into `MAPPED` or `UNMAPPED`, or is named here as one that stays at home."""
+    decided = {*MAPPED, *UNMAPPED, "style_preferences"} - {"aesthetic", "voice_style", "tone"}
+    assert set(PersonaCreate.model_fields) == decided | {"base_image_status"}
+
+
 def test_the_page_names_every_field() -> None:
     page = PAGE.read_text("utf-8")
     rows = "\n".join(re.findall(r"^\|.*\|$", page, re.MULTILINE))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from typing import Annotated, Any
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import IO, Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
@@ -22,6 +26,10 @@ from backend.services.card_service import CardKind
 
 router = APIRouter(prefix="/personas", tags=["personas"])
 
+IMPORTS_AT_ONCE = 2
+"""How many cards are held in memory; the others wait on disk."""
+
+_importing = asyncio.Semaphore(IMPORTS_AT_ONCE)
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -73,10 +81,10 @@ async def import_card(
 
     Fields without a home in a persona are kept for an export. Nothing is fetched from any URL.
     """
-    data, consent = await _read(request)
-    imported = await studio.cards.import_card(
-        data, actor=actor, base_image=base_image, consent=consent, request_id=request_id
-    )
+    async with _read(request) as (file, consent), _importing:
+        imported = await studio.cards.import_card(
+            file.read(), actor=actor, base_image=base_image, consent=consent, request_id=request_id
+        )
     tagged(response, imported.persona.revision)
     path = request.app.url_path_for("get_persona", persona_id=imported.persona.id)
     response.headers["Location"] = path
@@ -112,17 +120,19 @@ async def export_card(
     return Response(exported.data, media_type=exported.media_type, headers=headers)
 
 
-async def _read(request: Request) -> tuple[bytes, ConsentCreate | None]:
-    """Return the card's bytes, out of a form or as the body itself."""
+@asynccontextmanager
+async def _read(request: Request) -> AsyncIterator[tuple[IO[bytes], ConsentCreate | None]]:
+    """Read the card, out of a form or as the body itself."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        return await _whole(request), None
+        yield io.BytesIO(await _whole(request)), None
+        return
     if kind != "multipart/form-data":
         refuse("must be application/json, or multipart/form-data with a field `file`", "body")
     async with read_form(request, limit_bytes=MAX_FILE_BYTES) as form:
         if form.file is None:
             raise missing("file", "is missing; send the card in a part of that name")
-        return form.file.read(), consent_of(form.fields)
+        yield form.file, consent_of(form.fields)
 
 
 async def _whole(request: Request) -> bytes:
