@@ -270,6 +270,15 @@ def test_a_gator_field_that_is_not_valid_any_more_is_told_and_left_out(api: http
     assert len(told) == 2
 
 
+def test_where_it_is_not_valid_what_the_card_says_itself_counts(api: httpx2.Client) -> None:
+    made = api.post(IMPORT, json=v3()).json()["persona"]
+    out = card(api, made["id"], "v3").json()
+    out["data"]["extensions"]["gator"]["persona"]["personality"] = "x" * 3_000
+    again = api.post(IMPORT, json=out).json()
+    assert again["persona"]["personality"] == made["personality"]
+    assert "personality that is not valid" in again["ignored"][-1]["reason"]
+
+
 def test_a_card_cannot_approve_itself(api: httpx2.Client) -> None:
     gator = {
         "version": 1,
@@ -284,7 +293,7 @@ def test_lone_surrogates_and_control_signs_do_no_harm(api: httpx2.Client) -> Non
     document = v2(
         name="O\ud800ndi\x00ne",
         first_mes="\udfff",
-        extensions={"\x1b[31m\ud800": 1, "\x1b_api_key": "x"},
+        extensions={"\x1b[31m\ud800": 1, "\x1b\ud800_api_key": "x"},
     )
     body = json.dumps({**document, "top\udc00": "\x00"})
     answer = api.post(IMPORT, content=body, headers={"Content-Type": "application/json"})
@@ -292,6 +301,7 @@ def test_lone_surrogates_and_control_signs_do_no_harm(api: httpx2.Client) -> Non
     made = answer.json()
     assert made["persona"]["name"] == "Ondine"
     assert "data.extensions.[31m" in made["kept"]
+    assert "data.extensions._api_key" in {note["field"] for note in made["ignored"]}
     back = card(api, made["persona"]["id"], "v2").json()
     assert back["data"]["first_mes"] == "\udfff"
     assert back["data"]["name"] == document["data"]["name"]
