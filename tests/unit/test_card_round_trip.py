@@ -8,7 +8,7 @@ import string
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from backend.cards.card import CardFormat
@@ -47,9 +47,10 @@ UNKNOWN = st.dictionaries(KEY.map("x_{}".format), VALUE, max_size=3)
 CARD_FIELDS = ("description", "personality", "scenario", "tags", "nickname", "character_book",
                "alternate_greetings", "assets", "creator_notes", "system_prompt")  # fmt: skip
 ELIZA_FIELDS = ("bio", "adjectives", "topics", "style", "lore", "messageExamples", "knowledge")
+PLAIN: dict[str, Any] = {"name": "a", "appearance": "b", "personality": "c", "content_themes": []}
 PERSONAS = st.builds(
     dict,
-    name=CLEAN,
+    name=CLEAN.map(lambda t: t[:90]),
     appearance=CLEAN,
     personality=CLEAN,
     content_themes=st.lists(CLEAN.map(lambda t: t[:80]), max_size=3),
@@ -114,6 +115,10 @@ def test_an_unchanged_persona_gives_the_card_back_as_it_came(document: dict[str,
 
 
 @OPTIONS
+@example(document=v2(), persona={**PLAIN, "style_preferences": {"tone": 'a " "'}}, wanted="v2")
+@example(document=v3(), persona={**PLAIN, "style_preferences": {"tone": '""'}}, wanted="v2")
+@example(document=v3(), persona={**PLAIN, "style_preferences": {"tone": ";"}}, wanted="v3")
+@example(document=v1(), persona={**PLAIN, "personality": "*", "appearance": "]"}, wanted="eliza")
 @given(document=cards(), persona=PERSONAS, wanted=st.sampled_from(["v2", "v3", "eliza"]))
 def test_a_changed_persona_comes_back_exactly_from_any_card(
     document: dict[str, Any], persona: dict[str, Any], wanted: str

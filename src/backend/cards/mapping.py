@@ -115,7 +115,8 @@ def speaker_of(card: Card) -> str:
     gator = extensions.get("gator") if isinstance(extensions, dict) else None
     only_v3 = gator.get("v3") if isinstance(gator, dict) else None
     nickname = only_v3.get("nickname") if isinstance(only_v3, dict) else None
-    names = [data.get("nickname"), nickname, data.get("name"), card.document.get("name")]
+    own = None if card.format is CardFormat.V1 else data.get("nickname")
+    names = [own, nickname, data.get("name"), card.document.get("name")]
     return first_text(names)
 
 

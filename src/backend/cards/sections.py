@@ -126,6 +126,8 @@ def rewritten(text: str, field: str, value: str, spans: Sequence[Span]) -> str:
         spans: its parts; a line is added at the end where there are none.
     """
     line = f"{LABELS[field]}: {value}" if value else ""
+    if not spans and line in text.splitlines():
+        return text  # it stands there, and says nothing
     if not spans:
         return "\n".join(part for part in (text.rstrip(), line) if part)
     first, *others = sorted(spans)
@@ -165,11 +167,13 @@ def _span(label: str, start: int, end: int, raw: str) -> tuple[str, Span] | None
 
 def _value(raw: str) -> str:
     """Return what follows a label: quoted words, items of a list, or the line itself."""
-    quoted = [part.strip() for part in _QUOTED.findall(raw)]
-    if quoted:
-        return ", ".join(part for part in quoted if part)
+    quoted = ", ".join(part.strip() for part in _QUOTED.findall(raw) if part.strip())
+    if quoted and not _QUOTED.sub("", raw).strip(" \t+,;/[](){}"):
+        return quoted
     items = [item.strip(" \t-*•+,;") for item in raw.split("\n")]
-    return ", ".join(item for item in items if item).rstrip("])}*,; ")
+    text = ", ".join(item for item in items if item)
+    loose = "".join(shut for opened, shut in ("[]", "()", "{}") if opened not in text)
+    return text.rstrip(f"*,; {loose}")
 
 
 def _about_looks(text: str, taken: Sections) -> Iterator[Span]:

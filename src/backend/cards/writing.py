@@ -15,12 +15,13 @@ from backend.cards.card import Card, CardFormat, recognise
 from backend.cards.conversion import blank, converted
 from backend.cards.document import Document, read_document, write_document
 from backend.cards.gator import MAPPED, extension_of, with_extension, without_own
-from backend.cards.mapping import STYLES, Values, bio_text, catalogue_tags, mapped
+from backend.cards.mapping import STYLES, Values, bio_text, catalogue_tags, mapped, speaker_of
 from backend.cards.secrets import without_secrets
 from backend.cards.sections import rewritten, sections_of
-from backend.cards.text import one_line, texts, traits_of
+from backend.cards.text import one_line, plain, texts, traits_of
 from backend.errors import GatorError
 
+_MOST_ROUNDS = 4
 _STYLE_ITEM = {"voice_style": "voice", "tone": "tone", "aesthetic": "aesthetic"}
 
 
@@ -50,7 +51,7 @@ def written_card(
     """
     card = Card(wanted, copy.deepcopy(_base(kept, wanted).document))
     without_own(card)
-    changed = _write_fields(card, persona)
+    changed = _settle(card, persona)
     if wanted is CardFormat.V3 and (changed or kept is None):
         _date(card.data, created if kept is None else None, modified)
     more = _others(kept, wanted)
@@ -115,24 +116,37 @@ def _date(data: Document, created: int | None, modified: int | None) -> None:
         data["modification_date"] = modified
 
 
+def _settle(card: Card, persona: Values) -> bool:
+    """Write until the card says what the persona is; tell whether anything was written.
+
+    A text in which something was replaced may be read in another way than before.
+    """
+    rounds = 0
+    while rounds < _MOST_ROUNDS and _write_fields(card, persona):
+        rounds += 1
+    return rounds > 0
+
+
 def _write_fields(card: Card, persona: Values) -> bool:
     """Write what differs from what the card says; tell whether anything did."""
-    said = mapped(card).values
+    said, speaker = mapped(card).values, speaker_of(card)
     styles = persona.get("style_preferences") or {}
     wanted = {field: (styles if field in STYLES else persona).get(field) for field in MAPPED}
     writers = _ELIZA if card.format is CardFormat.ELIZA else _CARD
     changed = False
     for field, value in wanted.items():
-        if _told(value) != _told(said.get(field)):
+        if _told(value, speaker) != _told(said.get(field), speaker):
             writers[field](card, field, value)
             changed = True
     return changed
 
 
-def _told(value: Any) -> Any:
-    """Return a value as two of them are compared: without line breaks; nothing is no text."""
+def _told(value: Any, speaker: str) -> Any:
+    """Return a value as two of them are compared: as a card says it; nothing is no text."""
     if isinstance(value, str):
-        return one_line(value) or None
+        return one_line(plain(value, speaker)) or None
+    if isinstance(value, list):
+        return [_told(one, speaker) for one in value] or None
     return value or None
 
 
@@ -175,9 +189,11 @@ def _write_style(card: Card, field: str, value: Any) -> None:
     style = card.data.get("style")
     style = dict(style) if isinstance(style, dict) else {}
     label = f"{_STYLE_ITEM[field]}:"
-    items = [one for one in texts(style.get("all")) if not one.strip().lower().startswith(label)]
+    listed = list(texts(style.get("all")))
+    guideline = f"{label} {one_line(value or '')}"
+    items = [one for one in listed if not one.strip().lower().startswith(label)]
     if value:
-        items.insert(0, f"{label} {one_line(value)}")
+        items = listed if guideline in listed else [guideline, *items]
     card.data["style"] = {**style, "all": items}
 
 
