@@ -25,6 +25,7 @@ from backend.services.blob_check import BlobCheck
 from backend.services.caption_memory import StoredCaptionMemory
 from backend.services.caption_rewrites import CaptionRewrites
 from backend.services.caption_service import CaptionService
+from backend.services.card_service import CardService
 from backend.services.claimant import claimant_name
 from backend.services.content_generation_service import ContentGenerationService
 from backend.services.content_maker import BatchContentMaker
@@ -65,6 +66,7 @@ class Studio:
     models: AIModelManager
     spending: CloudSpending
     personas: PersonaService
+    cards: CardService
     base_images: BaseImageWorkflow
     audit: AuditService
     idempotency: IdempotencyKeys
@@ -180,6 +182,7 @@ def _build(
         models=models,
         spending=spending,
         personas=personas,
+        cards=CardService(database, blobs, base_images),
         base_images=base_images,
         audit=AuditService(database),
         idempotency=IdempotencyKeys(database),

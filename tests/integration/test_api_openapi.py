@@ -41,6 +41,8 @@ def test_every_promised_route_is_there(document: dict[str, Any]) -> None:
         f"PATCH {base}",
         f"PUT {base}",
         f"DELETE {base}",
+        "POST /api/v1/personas/import",
+        f"GET {base}/card",
         f"GET {base}/base-image",
         f"POST {base}/base-image/upload",
         f"POST {base}/base-image/generate-cloud",
@@ -174,6 +176,8 @@ def _faults(operation: dict[str, Any], error: tuple[str, dict[str, str], str]) -
 def _bodies(document: dict[str, Any], operation: dict[str, Any]) -> list[dict[str, Any]]:
     contents = dict(operation["requestBody"]["content"])
     assert contents.pop(LINES, {"schema": {"type": "string"}})["schema"]["type"] == "string"
+    if contents.get("application/json", {}).get("schema", {}).get("title") == "Card":
+        del contents["application/json"]  # somebody else's document: what is unknown is kept
     (content,) = contents.values()
     schema = content["schema"]
     if "properties" in schema:

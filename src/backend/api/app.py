@@ -18,6 +18,7 @@ from backend.api import (
     base_images,
     batches,
     captions,
+    cards,
     content,
     devices,
     events,
@@ -39,6 +40,7 @@ from backend.api.multipart import MAX_FILE_BYTES, OVERHEAD_BYTES
 from backend.api.problems import Problem, install_handlers
 from backend.api.runner import running
 from backend.bootstrap import open_studio
+from backend.cards.limits import MAX_FILE_BYTES as MAX_CARD_BYTES
 from backend.config import Settings, load_settings
 from backend.errors import GatorError
 
@@ -53,6 +55,7 @@ LARGER_BODIES = (
         re.compile(r"/api/v1/personas/[^/]+/base-image/upload"),
         MAX_FILE_BYTES + OVERHEAD_BYTES,
     ),
+    (re.compile(r"/api/v1/personas/import"), MAX_CARD_BYTES + OVERHEAD_BYTES),
     (re.compile(r"/api/v1/batches"), MAX_LINES_BYTES),
     (re.compile(r"/v1/images/edits"), MAX_FILE_BYTES + OVERHEAD_BYTES),
 )
@@ -72,6 +75,7 @@ TAGS = [
 
 _ROOMS = (
     personas,
+    cards,
     base_image_views,
     base_images,
     batches,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import ValidationError
 
 from backend.api.dependencies import (
     Actor,
@@ -22,6 +21,7 @@ from backend.api.multipart import read_form
 from backend.api.preconditions import ExpectedRevision, etag, tagged
 from backend.api.problems import problems
 from backend.api.schemas import Approve, Reason, SeedInCloud, SeedLocally, Upload
+from backend.api.upload_form import consent_of, missing
 from backend.bootstrap import Studio
 from backend.errors import (
     Conflict,
@@ -29,7 +29,6 @@ from backend.errors import (
     DeviceLost,
     DeviceOutOfMemory,
     GenerationFailed,
-    InvalidRequest,
     ModelLoadFailed,
     ModelNotAvailable,
     NotFound,
@@ -42,7 +41,7 @@ from backend.errors import (
     SpendingCapReached,
     UnsupportedTask,
 )
-from backend.models.base_image import BaseImageResponse, ConsentCreate
+from backend.models.base_image import BaseImageResponse
 from backend.services.base_image_view import BaseImageView
 from backend.services.idempotency import Answer, Claim
 
@@ -84,9 +83,9 @@ async def upload_base_image(
     """Make a new version of a picture; what is served is drawn anew, without its metadata."""
     async with read_form(request) as form:
         if form.file is None:
-            raise _missing("file", "is missing; send the picture in a part of that name")
+            raise missing("file", "is missing; send the picture in a part of that name")
         file = form.file
-        consent = _consent(form.fields)
+        consent = consent_of(form.fields)
         asked = {"file": form.digest(), "fields": dict(form.fields)}
 
         async def seeds(claim: Claim | None) -> BaseImageView:
@@ -343,26 +342,3 @@ def _answer(request: Request, view: BaseImageView, n: str | None) -> Answer:
 def _moved(response: Response, view: BaseImageView) -> BaseImageResponse:
     tagged(response, view.persona.revision)
     return view.response()
-
-
-def _consent(fields: Mapping[str, str]) -> ConsentCreate | None:
-    """Read the leave from a form; an empty field is one that was left out."""
-    given = {name: value for name, value in fields.items() if value.strip()}
-    try:
-        return Upload.model_validate({**given, "file": ""}).consent()
-    except ValidationError as exc:
-        faults = [
-            {
-                "field": ".".join(map(str, error["loc"])) or "consent_granted_by",
-                "message": error["msg"],
-                "location": "body",
-            }
-            for error in exc.errors()
-        ]
-        message = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
-        raise InvalidRequest(message, {"errors": faults}) from exc
-
-
-def _missing(field: str, message: str) -> InvalidRequest:
-    fault = {"field": field, "message": message, "location": "body"}
-    return InvalidRequest(f"{field}: {message}.", {"errors": [fault]})

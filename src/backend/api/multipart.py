@@ -71,7 +71,11 @@ NOTHING_KNOWN = Parts()
 
 @asynccontextmanager
 async def read_form(
-    request: Request, *, file_field: str = "file", parts: Parts = NOTHING_KNOWN
+    request: Request,
+    *,
+    file_field: str = "file",
+    parts: Parts = NOTHING_KNOWN,
+    limit_bytes: int = MAX_FILE_BYTES,
 ) -> AsyncIterator[Form]:
     """Read a `multipart/form-data` body to its end; the file is gone after the block.
 
@@ -79,6 +83,7 @@ async def read_form(
         request: the form.
         file_field: the name of the part that is the file.
         parts: what else is known of parts by their names.
+        limit_bytes: of the file.
 
     Raises:
         TooLarge: the file, or the body, is larger than is read.
@@ -88,7 +93,7 @@ async def read_form(
     if not match:
         raise _faulty("body", f"must be multipart/form-data with a field `{file_field}`")
     with tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as spool:
-        reader = _Reader(spool, file_field, parts)
+        reader = _Reader(spool, file_field, parts, limit_bytes)
         await _parse(request, match[2] or match[3], reader)
         spool.seek(0)
         yield Form(spool if reader.has_file else None, reader.texts())
@@ -116,12 +121,13 @@ async def _parse(request: Request, boundary: bytes, reader: _Reader) -> None:
 class _Reader:
     """Takes a parser's parts: the file into the spool, the fields into memory."""
 
-    def __init__(self, spool: IO[bytes], file_field: str, known: Parts) -> None:
+    def __init__(self, spool: IO[bytes], file_field: str, known: Parts, limit_bytes: int) -> None:
         self.ended = False
         self.has_file = False
         self._spool = spool
         self._file_field = file_field
         self._known = known
+        self._limit_bytes = limit_bytes
         self._file_bytes = 0
         self._parts = 0
         self._fields: dict[str, bytearray] = {}
@@ -191,10 +197,10 @@ class _Reader:
                 raise TooLarge(f"a field of the form is larger than {MAX_FIELD_BYTES:,} bytes.")
             return
         self._file_bytes += end - start
-        if self._file_bytes > MAX_FILE_BYTES:
+        if self._file_bytes > self._limit_bytes:
             raise TooLarge(
-                f"the file is larger than {MAX_FILE_BYTES // 1024**2} MiB.",
-                {"limit_bytes": MAX_FILE_BYTES, "field": self._file_field},
+                f"the file is larger than {self._limit_bytes // 1024**2} MiB.",
+                {"limit_bytes": self._limit_bytes, "field": self._file_field},
             )
         self._spool.write(data[start:end])
 

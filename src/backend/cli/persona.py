@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.cli.output import AsJson, print_fields, print_json, print_line, print_table
+from backend.cli import persona_files
+from backend.cli.output import AsJson, print_fields, print_json, print_table
 
 if TYPE_CHECKING:
     from backend.bootstrap import Studio
     from backend.models.persona import PersonaModel
 
 app = typer.Typer(help="Write, read and change personas.", no_args_is_help=True)
+
+app.command("import")(persona_files.import_files)
+app.command()(persona_files.export)
 
 PersonaName = Annotated[str, typer.Argument(metavar="PERSONA", help="A persona's name or id.")]
 Name = Annotated[str | None, typer.Option(help="What it is called.")]
@@ -104,44 +107,6 @@ def edit(
         return await studio.personas.update(before.id, parse_changes(values, "persona"))
 
     _show(in_studio(work), as_json=as_json)
-
-
-@app.command("import")
-def import_files(
-    files: Annotated[list[Path], typer.Argument(help="Persona files (TOML).")],
-    as_json: AsJson = False,
-) -> None:
-    """Create personas from files; where one is faulty, every fault is listed and none is made."""
-    from backend.cli.running import in_studio
-    from backend.services.persona_service import read_persona_files
-
-    written = read_persona_files(files)
-    personas = in_studio(lambda studio: studio.personas.create_all(written))
-    if as_json:
-        print_json({"personas": [_as_dict(persona) for persona in personas]})
-        return
-    for persona in personas:
-        print_line(f"created {persona.name} ({persona.id})")
-
-
-@app.command()
-def export(
-    persona: PersonaName,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: stdout.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write a persona as a file that `import` reads."""
-    from backend.cli.running import in_studio
-    from backend.services.persona_service import persona_as_toml
-    from backend.storage.home import write_bytes
-
-    text = persona_as_toml(in_studio(lambda studio: studio.personas.find(persona)))
-    if output:
-        write_bytes(output, text.encode())
-    if as_json:
-        print_json({"toml": text, "file": str(output.absolute()) if output else None})
-    elif not output:
-        print_line(text.rstrip())
 
 
 def _values(

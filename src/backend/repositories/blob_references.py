@@ -9,12 +9,14 @@ from sqlalchemy.orm import InstrumentedAttribute
 from backend.models.base_image import BaseImageVersionModel
 from backend.models.content import ContentModel
 from backend.models.persona import PersonaModel
+from backend.models.persona_card import PersonaCardModel
 
 REFERENCES: tuple[InstrumentedAttribute[str] | InstrumentedAttribute[str | None], ...] = (
     BaseImageVersionModel.sha256,
     BaseImageVersionModel.original_sha256,
     ContentModel.sha256,
     PersonaModel.approved_sha256,
+    PersonaCardModel.assets_sha256,
 )
 """Every column that keeps a blob alive. A tombstone's does not: its blob is gone on purpose."""
 
@@ -42,13 +44,14 @@ class BlobReferences:
         await self._take("pg_advisory_xact_lock")
 
     async def of_persona(self, persona_id: str) -> set[str]:
-        """Return the blobs of a persona's versions and contents."""
-        version, content = BaseImageVersionModel, ContentModel
+        """Return the blobs of a persona's versions, contents and card."""
+        version, content, card = BaseImageVersionModel, ContentModel, PersonaCardModel
         found: set[str] = set()
         for column, owner in (
             (version.sha256, version.persona_id),
             (version.original_sha256, version.persona_id),
             (content.sha256, content.persona_id),
+            (card.assets_sha256, card.persona_id),
         ):
             statement = select(column).where(owner == persona_id, column.is_not(None))
             found.update(sha256 for sha256 in await self._session.scalars(statement) if sha256)

@@ -66,7 +66,7 @@ class BaseImageSeeder:
             TooLarge: it is larger than is read.
         """
         view = await self._view(wanted)
-        _refuse_expired(consent)
+        refuse_expired(consent)
         accepted = await accept_picture_in_turn(data)
         picture = seeding.brought(
             view.persona.id,
@@ -107,7 +107,12 @@ class BaseImageSeeder:
         return version, await self._blobs.get(version.sha256)
 
 
-def _refuse_expired(consent: ConsentCreate | None) -> None:
+def refuse_expired(consent: ConsentCreate | None) -> None:
+    """Refuse a leave that does not hold any more.
+
+    Raises:
+        InvalidRequest: naming the field.
+    """
     if consent is not None and consent.expires_at is not None and consent.expires_at <= now():
         message = "is in the past"
         raise InvalidRequest(
