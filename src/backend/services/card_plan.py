@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -16,9 +15,9 @@ from backend.cards.limits import MAX_FILE_BYTES
 from backend.cards.mapping import kept_fields
 from backend.cards.reading import read_card
 from backend.cards.text import speakable
-from backend.errors import GatorError, InvalidRequest
+from backend.errors import GatorError
 from backend.models.persona import PersonaCreate
-from backend.services.persona_service import parse_persona, read_persona_file
+from backend.services.persona_service import parse_persona, read_each, read_persona_file
 
 MAX_TOLD = 200
 """How many fields a report lists; what is beyond is counted."""
@@ -71,18 +70,7 @@ def plan_files(paths: Sequence[Path]) -> list[PersonaCreate | CardPlan]:
     Raises:
         InvalidRequest: one is faulty; all faults of all files are listed.
     """
-    plans: list[PersonaCreate | CardPlan] = []
-    faults: list[dict[str, Any]] = []
-    messages = []
-    for path in paths:
-        try:
-            plans.append(_plan_file(path))
-        except GatorError as exc:
-            messages.append(exc.message)
-            faults += exc.details.get("errors", [])
-    if messages:
-        raise InvalidRequest("\n".join(messages), {"errors": faults})
-    return plans
+    return read_each(paths, _plan_file)
 
 
 def _plan_file(path: Path) -> PersonaCreate | CardPlan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm.exc import StaleDataError
 
 from backend.database.engine import Database
-from backend.errors import Conflict, InvalidRequest, StorageError
+from backend.errors import Conflict, GatorError, InvalidRequest, StorageError
 from backend.logs import get_logger
 from backend.models.account import LOCAL_OWNER, Actor
 from backend.models.persona import PersonaCreate, PersonaModel, PersonaUpdate
@@ -26,6 +26,7 @@ from backend.storage.blobs import BlobStore
 log = get_logger(__name__)
 
 Schema = TypeVar("Schema", bound=BaseModel)
+Item = TypeVar("Item")
 
 LOCKED_FIELDS = (
     "appearance",
@@ -160,16 +161,27 @@ def read_persona_files(paths: Sequence[Path]) -> list[PersonaCreate]:
     Raises:
         InvalidRequest: one is faulty; all faults of all files are listed.
     """
-    read, faults, messages = [], [], []
+    return read_each(paths, read_persona_file)
+
+
+def read_each(paths: Sequence[Path], read: Callable[[Path], Item]) -> list[Item]:
+    """Read several files, each in the same way.
+
+    Raises:
+        InvalidRequest: one is faulty; all faults of all files are listed.
+    """
+    found: list[Item] = []
+    faults: list[dict[str, Any]] = []
+    messages: list[str] = []
     for path in paths:
         try:
-            read.append(read_persona_file(path))
-        except InvalidRequest as exc:
+            found.append(read(path))
+        except GatorError as exc:
             messages.append(exc.message)
             faults += exc.details.get("errors", [])
     if messages:
         raise InvalidRequest("\n".join(messages), {"errors": faults})
-    return read
+    return found
 
 
 def parse_persona(values: Mapping[str, Any], source: str) -> PersonaCreate:
