@@ -220,6 +220,23 @@ def test_each_fault_of_a_pack_is_found(data: dict[str, Any], code: str) -> None:
     assert code in {finding.code for finding in found_in(data)}
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Today, as ever, {theme} keeps going{context}.", True),
+        ("Confession of today: {theme} relaxes me{context}.", True),
+        ("{theme}{context} are good for today.", True),
+        ("A day of today's {theme} makes me happy{context}.", False),
+        ("Today {theme} can wait{context}.", False),
+        ("Today, {theme} as ever{context}.", False),
+    ],
+)
+def test_a_theme_governs_no_verb_since_it_may_be_a_plural(text: str, found: bool) -> None:
+    data = with_fragment(texts=[text])
+    pack = compile_pack(data, "casual", "en")
+    assert ("agreement" in {finding.code for finding in lint_pack(pack)}) is found
+
+
 def test_texts_that_share_four_words_are_found_across_styles(tmp_path: Path) -> None:
     for style, text in (
         ("casual", "Today it is one of those days with {theme}{context}."),

@@ -44,6 +44,13 @@ LONG_TOPIC, LONG_THEME = "t" * 40, "t" * 20
 _CARRIERS, _THEME = frozenset({"topic", "Topic"}), frozenset({"theme"})
 _CARELESS = re.compile(r"  | [.,;:!?](?!\.)|[.,;:!?]{2}|\d|\bi\b|[–—]|^\s|\s$")
 _ENDS = re.compile(r"(?:[.!?…][\"“”')]?|[.!?] \W{1,3})$")
+_GOVERNED = re.compile(
+    r"(?:^|[,:;.] |\b(?:and|but|why|how|then|that|when|often|so) )\{theme\}(?:\{context\})? "
+    r"(?!as\b|across\b|always\b)(\w+s|are|have|do)\b",
+    re.IGNORECASE,
+)
+"""A theme as the subject of an English verb in the present: it may be of any number."""
+
 _EXPERIENCED = re.compile(r"\b(?:tried|tested|used|loved|bought)\b", re.IGNORECASE)
 
 
@@ -182,6 +189,14 @@ def _clean(pack: Pack) -> Iterator[LintFinding]:
             yield LintFinding("claim", _name(pack), f"{claim!r} in {text!r}")
 
 
+def _agreement(pack: Pack) -> Iterator[LintFinding]:
+    for fragment in {f.id: f for f, _ in texts_of(pack)}.values() if pack.locale == "en" else ():
+        governed = next(filter(None, map(_GOVERNED.search, fragment.variants)), None)
+        if governed:
+            detail = f"a theme may be a plural: {governed.group()!r}"
+            yield LintFinding("agreement", _name(pack), detail)
+
+
 def _tags(pack: Pack) -> Iterator[LintFinding]:
     for _, text in texts_of(pack):
         if "#" in text:
@@ -220,6 +235,7 @@ _CHECKS: tuple[Callable[[Pack], Iterator[LintFinding]], ...] = (
     _on_topic,
     _lengths,
     _clean,
+    _agreement,
     _tags,
     _modifiers,
 )
