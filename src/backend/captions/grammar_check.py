@@ -49,15 +49,6 @@ def check(texts: Iterable[str], locale: str, names: Iterable[str] = ()) -> Itera
                     yield LintFinding(f"harper/{rule}", locale, detail)
 
 
-def is_installed() -> bool:
-    """Tell whether Harper is here."""
-    try:
-        _linter()
-    except ConfigurationError:
-        return False
-    return True
-
-
 @cache
 def _linter() -> Any:
     try:

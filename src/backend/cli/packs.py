@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from backend.cli.output import AsJson, print_json, print_line, print_table
 
 if TYPE_CHECKING:
+    from backend.bootstrap import Studio
     from backend.captions.brief import Brief
+    from backend.captions.health import Health
     from backend.captions.lint import LintFinding
     from backend.captions.packs import Library
+    from backend.models.persona import PersonaModel
 
 app = typer.Typer(help="Check, preview and measure phrase packs.", no_args_is_help=True)
 
@@ -95,38 +98,37 @@ def preview(
 
 
 @app.command()
-def health(prompt: Prompt = DEFAULT_PROMPT, folder: Folder = None, as_json: AsJson = False) -> None:
-    """Say from how many captions each style's are drawn, and which slots are weakest."""
+def health(
+    prompt: Prompt = DEFAULT_PROMPT,
+    persona: Annotated[
+        list[str] | None,
+        typer.Option(help="A persona's name or id; several may be given. Else each style's."),
+    ] = None,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say from how many captions on a prompt one is drawn, and which slots are weakest."""
     from backend.captions.health import measure
-    from backend.captions.scoring import STYLES
 
     library = _library(folder)
-    rows = [
-        (locale, measure(_brief(style, locale, prompt, 0), library))
-        for locale in library.locales()
-        for style in STYLES
-    ]
+    briefs = _briefs_of(persona, prompt) if persona else _briefs_of_styles(library, prompt)
+    rows = [(brief.voice.name, brief.voice.locale, measure(brief, library)) for brief in briefs]
     if as_json:
-        print_json(
-            {
-                "packs": [
-                    {
-                        "locale": locale,
-                        "style": health.style,
-                        "topic": health.kind,
-                        "collision_space": health.collision_space,
-                        "first_repeat": health.first_repeat,
-                        "weakest": {slot.slot: slot.effective for slot in health.weakest},
-                    }
-                    for locale, health in rows
-                ]
-            }
-        )
+        print_json({"packs": [_health_values(*row) for row in rows]})
         return
     print_table(
-        ("locale", "style", "topic", "collision space", "first repeat after", "weakest slots"),
+        (
+            "of",
+            "locale",
+            "style",
+            "topic",
+            "collision space",
+            "first repeat after",
+            "weakest slots",
+        ),
         (
             (
+                name,
                 locale,
                 health.style,
                 health.kind,
@@ -134,9 +136,41 @@ def health(prompt: Prompt = DEFAULT_PROMPT, folder: Folder = None, as_json: AsJs
                 f"{health.first_repeat:,.0f}",
                 ", ".join(f"{slot.slot} {slot.effective:.0f}" for slot in health.weakest),
             )
-            for locale, health in rows
+            for name, locale, health in rows
         ),
     )
+
+
+def _health_values(name: str, locale: str, health: Health) -> dict[str, Any]:
+    return {
+        "of": name,
+        "locale": locale,
+        "style": health.style,
+        "topic": health.kind,
+        "collision_space": health.collision_space,
+        "first_repeat": health.first_repeat,
+        "weakest": {slot.slot: slot.effective for slot in health.weakest},
+    }
+
+
+def _briefs_of_styles(library: Library, prompt: str) -> list[Brief]:
+    from backend.captions.scoring import STYLES
+
+    return [_brief(style, locale, prompt, 0) for locale in library.locales() for style in STYLES]
+
+
+def _briefs_of(personas: Sequence[str], prompt: str) -> list[Brief]:
+    """Return what each persona of the studio would be asked on a prompt."""
+    from backend.captions.brief import Brief
+    from backend.captions.topic import read_topic
+    from backend.captions.voice import read_voice
+    from backend.cli.running import in_studio
+
+    async def work(studio: Studio) -> list[PersonaModel]:
+        return [await studio.personas.find(name) for name in personas]
+
+    voices = [read_voice(persona) for persona in in_studio(work)]
+    return [Brief(voice, read_topic(prompt, locale=voice.locale)) for voice in voices]
 
 
 def _grammar_findings(library: Library, locales: Sequence[str]) -> Iterator[LintFinding]:
